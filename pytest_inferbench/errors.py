@@ -1,0 +1,36 @@
+"""Errors that a user can cause. Each message names what was wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BaselineError",
+    "ConfigurationError",
+    "DeploymentError",
+    "InferbenchError",
+    "LoadError",
+    "ValidationError",
+]
+
+
+class InferbenchError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ValidationError(InferbenchError, ValueError):
+    """A value that cannot be what was meant: a rate of zero, a NaN latency, an unknown metric."""
+
+
+class ConfigurationError(InferbenchError):
+    """The configuration file, an option or a fixture override does not say something usable."""
+
+
+class DeploymentError(InferbenchError):
+    """The service could not be started, did not get ready, or died."""
+
+
+class LoadError(InferbenchError):
+    """The load generator itself failed; the service was not at fault."""
+
+
+class BaselineError(InferbenchError):
+    """A stored baseline cannot be read or written."""
