@@ -1,0 +1,29 @@
+"""Proportions and families of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy import stats
+
+__all__ = ["clopper_pearson", "holm"]
+
+
+def clopper_pearson(successes: int, n: int, alpha: float) -> tuple[float, float]:
+    """Return the exact two-sided 1 - 2 alpha interval of a proportion (Clopper and Pearson 1934)."""
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a proportion")
+    low = 0.0 if successes == 0 else float(stats.beta.ppf(alpha, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(stats.beta.isf(alpha, successes + 1, n - successes))
+    return low, high
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return Holm's (1979) adjusted p-values in the order given: the family-wise error stays at alpha."""
+    m = len(p_values)
+    adjusted = [1.0] * m
+    running = 0.0
+    for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (m - rank) * p_values[index]))
+        adjusted[index] = running
+    return tuple(adjusted)

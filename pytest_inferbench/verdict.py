@@ -1,0 +1,178 @@
+"""What a test asserts: the outcome of all checks of one subject, and its explanation in plain words."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_inferbench.comparison import Comparison, compare, compare_family
+from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.outcome import Outcome
+from pytest_inferbench.quantity import format_seconds
+from pytest_inferbench.slo import SloCheck
+
+__all__ = ["Comparison", "Outcome", "SloCheck", "Verdict", "compare", "compare_family", "describe"]
+
+_WIDTH = 100
+
+_FAIL = frozenset({Outcome.REGRESSED, Outcome.INVALID, Outcome.MISSED})
+_UNDECIDED = frozenset({Outcome.INCONCLUSIVE, Outcome.UNCERTAIN, Outcome.NO_BASELINE})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verdict:
+    """The outcome of one assertion; true if the test may pass. ``repr`` explains it, within one screen.
+
+    ``checks``: one per metric, none where nothing could be compared (NO_BASELINE, INVALID). ``outcome``: the worst
+    of them unless given. ``strict``: undecided outcomes fail too. ``allow_missing``: NO_BASELINE passes even where
+    it would not otherwise (pass False under CI).
+    """
+
+    kind: Literal["slo", "regression"]
+    subject: str
+    checks: tuple[Comparison | SloCheck, ...]
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    strict: bool = False
+    allow_missing: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("slo", "regression"):
+            raise ValidationError(f"a verdict is of kind 'slo' or 'regression', got {self.kind!r}")
+
+    @classmethod
+    def of(
+        cls,
+        kind: Literal["slo", "regression"],
+        subject: str,
+        checks: Sequence[Comparison | SloCheck],
+        *,
+        outcome: Outcome | None = None,
+        reasons: Sequence[str] = (),
+        strict: bool = False,
+        allow_missing: bool = True,
+    ) -> Verdict:
+        """Return the verdict on ``checks``: their worst outcome, or ``outcome`` where that is known otherwise."""
+        if outcome is None and not checks:
+            raise ValidationError(f"a verdict on {subject} needs checks, or the outcome that stands in for them")
+        worst = outcome if outcome is not None else Outcome.worst(check.outcome for check in checks)
+        return cls(kind, subject, tuple(checks), worst, tuple(reasons), strict, allow_missing)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the test may pass."""
+        if self.outcome is Outcome.NO_BASELINE and not self.allow_missing:
+            return False
+        return self.outcome not in _FAIL and not (self.strict and self.outcome in _UNDECIDED)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        lines = [_headline(self)]
+        decisive = _decisive(self)
+        lines += [_line(check) for check in self.checks]
+        for check in self.checks:
+            if check.outcome not in (Outcome.PASS, Outcome.MET, Outcome.IMPROVED) or check is decisive:
+                lines += [f"{check.metric}: {reason}" for reason in check.reasons[:3]]
+        lines += self.reasons[:4]
+        lines += _advice(self)
+        head, *rest = lines
+        return "\n".join([head, *(wrapped for line in rest for wrapped in _wrap(line))])
+
+
+def describe(check: Comparison | SloCheck) -> str:
+    """Return the figures of one check in one line: estimate, interval, limit or margin, n."""
+    if isinstance(check, SloCheck):
+        low, high = check.interval
+        bound = "at least" if check.metric == "throughput" else "at most"
+        return (
+            f"{check.metric} {_value(check.metric, check.estimate)} "
+            f"({_value(check.metric, low)} to {_value(check.metric, high)}), "
+            f"{bound} {_value(check.metric, check.limit)}; n = {check.n} in {_count(check.runs, 'run')}"
+        )
+    before, after = _value(check.metric, check.reference), _value(check.metric, check.candidate)
+    low, high = check.interval
+    if check.metric == "error_rate":
+        change = f"{check.candidate - check.reference:+.2%} points ({low:+.2%} to {high:+.2%})"
+        margin = f"margin {check.margin:.2%} points"
+    else:
+        change = f"x{check.ratio:.3f} ({low:.3f} to {high:.3f})"
+        margin = f"margin {check.margin:.3g}"
+    return (
+        f"{check.metric} {before} -> {after}, {change}, {margin}; {_count(check.pairs, 'pair')}, "
+        f"n = {check.requests[0]} + {check.requests[1]}"
+    )
+
+
+def _decisive(verdict: Verdict) -> Comparison | SloCheck | None:
+    return next((check for check in verdict.checks if check.outcome is verdict.outcome), None)
+
+
+def _headline(verdict: Verdict) -> str:
+    """Return outcome, metric and the figures that matter, within the width."""
+    check = _decisive(verdict)
+    if check is None:
+        figures = ""
+    elif isinstance(check, SloCheck):
+        relation = {Outcome.MET: "within", Outcome.MISSED: "beyond"}.get(check.outcome, "against")
+        limit = _value(check.metric, check.limit)
+        figures = f": {check.metric} {_value(check.metric, check.estimate)} {relation} {limit}"
+    elif check.metric == "error_rate":
+        figures = f": error_rate {check.candidate - check.reference:+.2%} points, margin {check.margin:.2%}"
+    else:
+        change, word = _change(check.ratio, check.metric)
+        figures = f": {check.metric} {change} {word} ({_span(check)}), margin {check.margin:.3g}"
+    line = f"{verdict.outcome}{figures}: {verdict.subject}"
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
+
+
+def _change(ratio: float, metric: str) -> tuple[str, str]:
+    words = ("more", "less") if metric == "throughput" else ("slower", "faster")
+    if not math.isfinite(ratio):
+        return "infinitely", words[0]
+    return f"{abs(ratio - 1):.1%}", words[0] if ratio >= 1 else words[1]
+
+
+def _span(check: Comparison) -> str:
+    return " to ".join(f"{end - 1:+.1%}" if math.isfinite(end) else "unbounded" for end in check.interval)
+
+
+def _line(check: Comparison | SloCheck) -> str:
+    return f"{check.outcome:<12} {describe(check)}"
+
+
+def _advice(verdict: Verdict) -> list[str]:
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        more = [c.more_pairs for c in verdict.checks if isinstance(c, Comparison) and c.more_pairs is not None]
+        if more:
+            return [f"To decide: {_count(max(more), 'more pair')} (raise the repeats or the budget), or a lower rate."]
+        return ["To decide: more repeats, longer runs, or a lower rate (queues multiply every noise)."]
+    if verdict.outcome is Outcome.REGRESSED:
+        return ["If this is meant, record it with --update-baselines; if not, find what changed."]
+    if verdict.outcome is Outcome.NO_BASELINE:
+        return ["Record one here with --update-baselines, or compare in one session with --against."]
+    if verdict.outcome is Outcome.UNCERTAIN:
+        return ["To decide: more repeats (boots) or longer runs."]
+    return []
+
+
+def _value(metric: str, value: float) -> str:
+    if math.isnan(value):
+        return "—"
+    if metric == "error_rate":
+        return f"{value:.2%}"
+    if metric == "throughput":
+        return f"{value:.1f}/s"
+    return "-inf" if value == -math.inf else format_seconds(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _wrap(line: str) -> list[str]:
+    return textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent="      ") or [""]
