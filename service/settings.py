@@ -1,0 +1,149 @@
+"""The profile's ``runtime`` and ``service`` tables, as the service understands them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, Self, TypeAlias, cast
+
+from service.errors import ServiceError
+
+PROFILE_ENV: Final = "INFERBENCH_PROFILE"
+PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32", "int8")}
+
+Engine: TypeAlias = Literal["torch", "onnxruntime"]
+Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """What computes: the engine, its precision, and how many threads one inference uses (0: one per CPU)."""
+
+    engine: Engine = "torch"
+    precision: Precision = "fp32"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("runtime.engine", self.engine, tuple(PRECISIONS))
+        _one_of(f"runtime.precision (with engine {self.engine!r})", self.precision, PRECISIONS[self.engine])
+        _number("runtime.threads", self.threads, int, 0, 1024)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads of one inference, at least 1."""
+        return self.threads or os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """How requests are served. The defaults are BentoML's own, and one request at a time.
+
+    With ``batching``, BentoML's adaptive batching collects up to ``max_batch_size`` requests and answers 503 to those
+    that it expects to be older than ``max_latency_ms`` when they are done. ``timeout_s``: 504 after so many seconds.
+    """
+
+    batching: bool = False
+    max_batch_size: int = 16
+    max_latency_ms: int = 60_000
+    timeout_s: float = 60.0
+    access_log: bool = True
+    tracing: bool = True
+    metrics: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("batching", "access_log", "tracing", "metrics"):
+            _flag(f"service.{name}", getattr(self, name))
+        _number("service.max_batch_size", self.max_batch_size, int, 2, 1024)
+        _number("service.max_latency_ms", self.max_latency_ms, int, 1, 3_600_000)
+        _number("service.timeout_s", self.timeout_s, float, 0.001, 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One resolved profile; without one, the ``baseline``. Of ``deployment`` only ``workers`` concerns the service."""
+
+    name: str = "baseline"
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        _number("deployment.workers", self.workers, int, 1, 1024)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The profile in ``INFERBENCH_PROFILE``, or the baseline if that is unset or empty."""
+        text = environ.get(PROFILE_ENV, "")
+        return cls.from_json(text) if text.strip() else cls()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse and validate a profile.
+
+        Raises:
+            ServiceError: it is not JSON, or a key, type or value in it is not one that the service knows.
+        """
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise ServiceError(f"{PROFILE_ENV} is not JSON ({error}). Give one JSON object, or unset it.") from error
+        tables = _table("profile", raw, ("name", "extends", "runtime", "service", "deployment"))
+        name = tables.get("name", "baseline")
+        if not isinstance(name, str) or not name:
+            raise ServiceError(f"{PROFILE_ENV}: name must be a non-empty string, got {name!r}.")
+        try:
+            return cls(
+                name=name,
+                runtime=RuntimeSettings(**_settings(RuntimeSettings, "runtime", tables)),
+                service=ServiceSettings(**_settings(ServiceSettings, "service", tables)),
+                workers=_workers(tables),
+            )
+        except ServiceError as error:
+            raise ServiceError(f"profile {name!r}: {error}") from error
+
+
+def _settings(cls: type[Any], name: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    return _table(name, tables.get(name, {}), tuple(f.name for f in fields(cls)))
+
+
+def _workers(tables: Mapping[str, Any]) -> int:
+    deployment = tables.get("deployment", {})
+    if not isinstance(deployment, dict):
+        raise ServiceError(f"deployment must be a table, got {deployment!r}.")
+    # Every other key of this table is the plugin's to judge.
+    return cast(int, deployment.get("workers", 1))
+
+
+def _table(name: str, value: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ServiceError(f"{name} must be a table, got {value!r}.")
+    for key in value:
+        if key not in allowed:
+            raise ServiceError(f"{name} has no setting {key!r}{_near(key, allowed)} It takes: {', '.join(allowed)}.")
+    return dict(value)
+
+
+def _near(word: str, allowed: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed or not isinstance(value, str):
+        raise ServiceError(f"{name} cannot be {value!r}{_near(str(value), allowed)} It takes: {', '.join(allowed)}.")
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ServiceError(f"{name} must be true or false, got {value!r}.")
+
+
+def _number(name: str, value: object, kind: type[int] | type[float], low: float, high: float) -> None:
+    accepted = (int,) if kind is int else (int, float)
+    what = "a whole number" if kind is int else "a number"
+    # NaN fails both comparisons, and so is refused here too.
+    if not isinstance(value, accepted) or isinstance(value, bool) or not low <= value <= high:
+        raise ServiceError(f"{name} must be {what} from {low} to {high}, got {value!r}.")
