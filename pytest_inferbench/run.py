@@ -27,6 +27,7 @@ class Failure(IntEnum):
     STATUS = 7  #: an HTTP status outside 200-399
     CHECK = 8  #: the response check said no
     OTHER = 9  #: any other transport error
+    LOCAL = 10  #: the generator's own machine ran out of descriptors, ports or memory: not the service's fault
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +39,8 @@ class Run:
     -1 if neither happened before the drain ended. ``status``: HTTP status, 0 for a transport error, an unissued
     or an unfinished request. ``failure``: a :class:`Failure` per request. ``server_timing``: milliseconds per
     ``Server-Timing`` metric, NaN where a response did not send it (the batch size is the metric ``batch``).
-    ``seed`` and ``digest`` are the schedule's; ``payload_digest`` identifies what was sent.
+    ``seed`` and ``digest`` are the schedule's; ``payload_digest`` identifies what was sent. ``closed_loop``: each
+    request waited for an earlier answer, and ``scheduled_ns`` is ``issued_ns``; such latencies hide queueing.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -50,6 +52,7 @@ class Run:
     seed: int = 0
     digest: str = ""
     payload_digest: str = ""
+    closed_loop: bool = False
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size
