@@ -1,0 +1,143 @@
+"""The process that sends: ``python -m pytest_inferbench.loadgen.worker``, a job on stdin, the facts on stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_inferbench.errors import InferbenchError
+from pytest_inferbench.loadgen.client import HttpClient
+from pytest_inferbench.loadgen.pacing import closed_loop, exact_event_loop, open_loop
+from pytest_inferbench.loadgen.payloads import Bodies
+from pytest_inferbench.loadgen.record import Record
+from pytest_inferbench.loadgen.target import ResponseCheck, Target
+from pytest_inferbench.loadgen.wire import Message, encode_header, receive, send
+
+__all__ = ["main"]
+
+_LEAD_NS = 20_000_000  #: from "ready" to the start of the schedule, so that the first request is not late
+_PROGRESS_SECONDS = 0.2
+_DESCRIPTORS = 65_536  #: as many as we ask for, where the hard limit allows; one per connection in flight
+_PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
+
+
+def main() -> None:
+    """Do one job and exit: 0 when its facts are written, 1 with a message on stderr otherwise."""
+    parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
+    _prepare_process()
+    if os.getppid() != parent:
+        os._exit(1)  # the parent died before the kernel was told to mind it
+    # Whatever a response check prints goes to stderr: the real stdout carries messages.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        job = receive(sys.stdin.buffer)
+        with asyncio.Runner(loop_factory=exact_event_loop) as runner:
+            result = runner.run(_drive(job, out))
+            os.set_blocking(out.fileno(), True)
+            send(out, result)
+            # Not worth a tidy end: thousands of idle connections would be closed one by one.
+            os._exit(0)
+    except (InferbenchError, EOFError, BrokenPipeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def _prepare_process() -> None:
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # not even a SIGKILL of the parent leaves us behind
+        libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # wake up when asked to, not up to 50 µs later
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (_DESCRIPTORS, 10_240):  # macOS refuses more than its per-process maximum
+        try:
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            )
+            return
+        except (ValueError, OSError):
+            continue
+
+
+async def _drive(job: Message, out: IO[bytes]) -> Message:
+    loop = asyncio.get_running_loop()
+    # End of input before we are done: the parent is gone or has given up.
+    loop.add_reader(0, _exit_on_end_of_input)
+    os.set_blocking(out.fileno(), False)
+    facts = job.facts
+    target = _target(cast("dict[str, object]", facts["target"]))
+    bodies = Bodies.of(job.arrays)
+    record = Record(len(bodies))
+    async with HttpClient(target, bodies) as client:
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        if "offsets_ns" not in job.arrays:
+            start_ns = time.monotonic_ns()
+            reporter = loop.create_task(_report(record, start_ns, 0, out)) if facts["progress"] else None
+            await closed_loop(client.send, record, cast(int, facts["concurrency"]))
+            scheduled_ns = record.issued_ns
+        else:
+            offsets_ns = cast("NDArray[np.int64]", job.arrays["offsets_ns"])
+            start_ns = time.monotonic_ns() + _LEAD_NS
+            scheduled_ns = offsets_ns + start_ns
+            total_ns = int(offsets_ns[-1])
+            reporter = loop.create_task(_report(record, start_ns, total_ns, out)) if facts["progress"] else None
+            await open_loop(client.send, record, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
+        if reporter is not None:
+            reporter.cancel()
+    arrays: dict[str, NDArray[np.generic]] = {
+        "scheduled_ns": scheduled_ns,
+        "issued_ns": record.issued_ns,
+        "completed_ns": record.completed_ns,
+        "status": record.status,
+        "failure": record.failure,
+    }
+    metrics = list(record.server_timing)
+    arrays |= {f"server_timing.{number}": record.server_timing[name] for number, name in enumerate(metrics)}
+    return Message("run", {"server_timing": metrics}, arrays)
+
+
+def _target(facts: dict[str, object]) -> Target:
+    check = facts.pop("check")
+    return Target(**facts, check=ResponseCheck(**check) if isinstance(check, dict) else None)  # type: ignore[arg-type]
+
+
+def _exit_on_end_of_input() -> None:
+    if not os.read(0, 1):
+        os._exit(1)
+
+
+async def _report(record: Record, start_ns: int, total_ns: int, out: IO[bytes]) -> None:
+    """Write how far the run is, from its start on, several times a second; leave one out rather than wait."""
+    await asyncio.sleep(max(0, start_ns - time.monotonic_ns()) / 1e9)
+    while True:
+        facts = {
+            "elapsed_ns": max(0, time.monotonic_ns() - start_ns),
+            "total_ns": total_ns,
+            "scheduled": len(record),
+            "issued": record.count_issued,
+            "completed": record.count_completed,
+            "failed": record.count_failed,
+        }
+        with contextlib.suppress(BlockingIOError):  # nobody reads just now; the next report says more anyway
+            # Smaller than PIPE_BUF, so it is written whole or not at all.
+            os.write(out.fileno(), encode_header(Message("progress", facts)))
+        await asyncio.sleep(_PROGRESS_SECONDS)
+
+
+if __name__ == "__main__":
+    main()
