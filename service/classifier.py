@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.engines import Engine
 from service.text.lexicon import LABELS
@@ -33,7 +34,7 @@ class Queued:
 class Answer:
     """Probabilities in the order of ``LABELS``, and where the time went, in nanoseconds.
 
-    ``batch`` texts were computed together. The answer to an abandoned request has no probabilities: it was not computed.
+    ``batch`` texts were computed together. An abandoned request is not computed: its answer has no probabilities.
     """
 
     probabilities: tuple[float, ...]
@@ -81,7 +82,11 @@ class Classifier:
             computed = time.monotonic_ns()
         for index, row in zip(wanted, probabilities.tolist(), strict=True):
             answers[index] = Answer(
-                tuple(row), started - queued[index].ticket.arrived_ns, tokenized - started, computed - tokenized, len(wanted)
+                tuple(row),
+                queue_ns=started - queued[index].ticket.arrived_ns,
+                tokenize_ns=tokenized - started,
+                infer_ns=computed - tokenized,
+                batch=len(wanted),
             )
         return answers
 
@@ -91,7 +96,7 @@ class Classifier:
             self.classify([Queued(text, Ticket())])
 
 
-def softmax(logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     raised = np.exp(shifted)

@@ -13,8 +13,10 @@ from service.errors import ServiceError
 
 PROFILE_ENV: Final = "INFERBENCH_PROFILE"
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32", "int8")}
+BATCHERS: Final = ("bentoml", "immediate")
 
 Engine: TypeAlias = Literal["torch", "onnxruntime"]
+Batcher: TypeAlias = Literal["bentoml", "immediate"]
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
 
 
@@ -41,11 +43,14 @@ class RuntimeSettings:
 class ServiceSettings:
     """How requests are served. The defaults are BentoML's own, and one request at a time.
 
-    With ``batching``, BentoML's adaptive batching collects up to ``max_batch_size`` requests and answers 503 to those
-    that it expects to be older than ``max_latency_ms`` when they are done. ``timeout_s``: 504 after so many seconds.
+    With ``batching``, up to ``max_batch_size`` requests are computed together, and those expected to be older than
+    ``max_latency_ms`` when they are done get a 503. ``batcher`` chooses who collects them: ``bentoml`` is BentoML's
+    adaptive batching, which may hold requests back for company; ``immediate`` is :mod:`service.batcher`, which does
+    not. ``timeout_s``: 504 after so many seconds.
     """
 
     batching: bool = False
+    batcher: Batcher = "bentoml"
     max_batch_size: int = 16
     max_latency_ms: int = 60_000
     timeout_s: float = 60.0
@@ -56,6 +61,7 @@ class ServiceSettings:
     def __post_init__(self) -> None:
         for name in ("batching", "access_log", "tracing", "metrics"):
             _flag(f"service.{name}", getattr(self, name))
+        _one_of("service.batcher", self.batcher, BATCHERS)
         _number("service.max_batch_size", self.max_batch_size, int, 2, 1024)
         _number("service.max_latency_ms", self.max_latency_ms, int, 1, 3_600_000)
         _number("service.timeout_s", self.timeout_s, float, 0.001, 86_400)

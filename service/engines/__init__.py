@@ -35,7 +35,9 @@ def prepare(runtime: RuntimeSettings, model: str | None = None, root: Path | Non
         artifacts.obtain(source.resolve(model, root, deep=False), runtime.precision, root)
 
 
-def load(runtime: RuntimeSettings, model: str | None = None, root: Path | None = None) -> tuple[Engine, tuple[int, ...]]:
+def load(
+    runtime: RuntimeSettings, model: str | None = None, root: Path | None = None
+) -> tuple[Engine, tuple[int, ...]]:
     """The engine that ``runtime`` names, and the row of its outputs that holds each label (see ``Source``)."""
     found = source.resolve(model, root, deep=False)
     if runtime.engine == "torch":

@@ -1,5 +1,8 @@
 """Eager PyTorch through transformers: the plainest way to serve a model, and the reference for the others."""
 
+# transformers leaves parts of its interface untyped.
+# mypy: disallow-untyped-calls=False
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -68,9 +68,7 @@ def find(root: Path, name: str, key: str, *, deep: bool = True) -> Entry | None:
     return _read(root / f"{name}-{key}", deep=deep)
 
 
-def obtain(
-    root: Path, name: str, key: str, build: Callable[[Path], Mapping[str, Any]], *, deep: bool = True
-) -> Entry:
+def obtain(root: Path, name: str, key: str, build: Callable[[Path], Mapping[str, Any]], *, deep: bool = True) -> Entry:
     """The entry ``name``-``key`` under ``root``; ``build(folder)`` makes it if it is absent or torn.
 
     ``build`` writes files into an empty folder and returns JSON values to note in the manifest. Of several builders,

@@ -7,6 +7,9 @@ regression fitted there. It is a bag of words that has travelled through 12 real
 answers depend on every layer, so that a runtime which breaks one is caught by its labels.
 """
 
+# transformers leaves parts of its interface untyped.
+# mypy: disallow-untyped-calls=False
+
 from __future__ import annotations
 
 import math
@@ -55,9 +58,7 @@ class Size:
 
 SIZES: Final[Mapping[str, Size]] = MappingProxyType(
     {
-        "base": Size(
-            name="base", layers=12, hidden=768, heads=12, intermediate=3072, vocabulary=50265, texts=1440
-        ),
+        "base": Size(name="base", layers=12, hidden=768, heads=12, intermediate=3072, vocabulary=50265, texts=1440),
         # A narrow model separates less well and reads faster: more texts.
         "tiny": Size(name="tiny", layers=2, hidden=128, heads=4, intermediate=256, vocabulary=4096, texts=4000),
     }
@@ -98,8 +99,6 @@ def build(size: Size, folder: Path) -> Mapping[str, Any]:
     progress.step("fitting the head", 0)
     accuracy = _fit_head(model, features, targets)
     progress.step("writing", 10)
-    model.config.id2label = dict(enumerate(LABELS))
-    model.config.label2id = {label: index for index, label in enumerate(LABELS)}
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=words, model_max_length=tokenizer.MAX_TOKENS,
@@ -115,18 +114,29 @@ def _seeded(size: Size) -> RobertaForSequenceClassification:
     import torch
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
-    config = RobertaConfig(
-        vocab_size=size.vocabulary, hidden_size=size.hidden, num_hidden_layers=size.layers,
-        num_attention_heads=size.heads, intermediate_size=size.intermediate, num_labels=len(LABELS),
-        max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5,
-        bos_token_id=tokenizer.BOS, pad_token_id=tokenizer.PAD, eos_token_id=tokenizer.EOS,
+    shape: dict[str, Any] = {
+        "vocab_size": size.vocabulary,
+        "hidden_size": size.hidden,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "intermediate_size": size.intermediate,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": tokenizer.BOS,
+        "pad_token_id": tokenizer.PAD,
+        "eos_token_id": tokenizer.EOS,
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {label: index for index, label in enumerate(LABELS)},
         # A narrower model needs larger weights for attention to carry as much as RoBERTa's does at 0.02.
-        initializer_range=0.02 * math.sqrt(768 / size.hidden),
-    )  # fmt: skip
+        "initializer_range": 0.02 * math.sqrt(768 / size.hidden),
+    }
     # Seed inside a fork: the caller's random state is not ours to move.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return RobertaForSequenceClassification(config).eval()
+        model = RobertaForSequenceClassification(RobertaConfig(**shape))
+    model.eval()
+    return model
 
 
 def _mark_tokens(
@@ -174,8 +184,8 @@ def _features(
 def _fit_head(model: RobertaForSequenceClassification, features: torch.Tensor, targets: NDArray[np.int64]) -> float:
     """Fit ``dense`` + tanh + ``out_proj``; returns the accuracy on the training texts.
 
-    ``dense`` centres, scales and rotates (a random rotation keeps the scale of all its inputs alike, which is what
-    int8 quantization wants); ``out_proj`` is a multinomial logistic regression with a ridge penalty on the tanh of that.
+    ``dense`` centres, scales and rotates (a random rotation gives all its outputs one scale, which is what int8
+    quantization wants); ``out_proj`` is a multinomial logistic regression, with a ridge penalty, on the tanh of that.
     """
     import torch
 
@@ -194,10 +204,10 @@ def _fit_head(model: RobertaForSequenceClassification, features: torch.Tensor, t
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         value = torch.nn.functional.cross_entropy(activations @ weight.T + bias, wanted) + RIDGE * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     with torch.no_grad():
         head = model.classifier
         head.dense.weight.copy_(dense)
@@ -206,4 +216,3 @@ def _fit_head(model: RobertaForSequenceClassification, features: torch.Tensor, t
         head.out_proj.bias.copy_(bias)
         predicted = (activations @ weight.T + bias).argmax(dim=1)
         return float((predicted == wanted).float().mean())
-

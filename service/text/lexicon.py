@@ -9,11 +9,16 @@ from typing import Final, Literal
 Label = Literal["negative", "neutral", "positive"]
 LABELS: Final[tuple[Label, ...]] = ("negative", "neutral", "positive")
 
-SUBJECTS: Final[tuple[str, ...]] = tuple(
-    """phone laptop camera kettle blanket jacket hotel restaurant museum train ferry lecture novel film album concert
-    keyboard monitor printer router backpack bicycle tent stove lamp mattress sofa garden kitchen parcel invoice ticket
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+SUBJECTS: Final[tuple[str, ...]] = _words(
+    """phone laptop camera kettle blanket jacket hotel restaurant museum train ferry lecture novel film album
+    concert     keyboard monitor printer router backpack bicycle tent stove lamp mattress sofa garden kitchen parcel invoice ticket
     website update recipe breakfast soup bread coffee wine umbrella watch tablet speaker headset charger cable toolbox
-    workshop course interview exhibition podcast magazine gallery library station airport cabin apartment""".split()
+    workshop course interview exhibition podcast magazine gallery library station airport cabin apartment"""
 )
 
 PEOPLE: Final[tuple[str, ...]] = (
@@ -22,25 +27,26 @@ PEOPLE: Final[tuple[str, ...]] = (
 )  # fmt: skip
 
 TIMES: Final[tuple[str, ...]] = (
-    "on Monday", "last week", "this morning", "in March", "yesterday", "over the weekend", "after lunch", "in the evening",
-    "two days ago", "at noon", "during the holidays", "on the second day", "before the meeting", "in autumn",
+    "on Monday", "last week", "this morning", "in March", "yesterday", "over the weekend", "after lunch",
+    "in the evening", "two days ago", "at noon", "during the holidays", "on the second day", "before the meeting",
+    "in autumn",
 )  # fmt: skip
 
 ADJECTIVES: Final[Mapping[Label, tuple[str, ...]]] = MappingProxyType(
     {
-        "positive": tuple(
+        "positive": _words(
             """excellent wonderful brilliant superb delightful amazing fantastic lovely great perfect outstanding
             impressive charming gorgeous splendid terrific marvellous reliable comfortable beautiful fabulous pleasant
-            magnificent generous flawless stunning""".split()
+            magnificent generous flawless stunning"""
         ),
-        "negative": tuple(
+        "negative": _words(
             """terrible awful horrible dreadful disappointing useless broken miserable disgusting poor bad faulty
             annoying shoddy unbearable ugly rude lousy pathetic appalling frustrating defective worthless painful
-            atrocious filthy""".split()
+            atrocious filthy"""
         ),
-        "neutral": tuple(
+        "neutral": _words(
             """grey square wooden metal portable seasonal standard regional rectangular annual blue medium local plastic
-            digital printed numbered weekly northern separate green round paper central monthly wide""".split()
+            digital printed numbered weekly northern separate green round paper central monthly wide"""
         ),
     }
 )
@@ -49,7 +55,8 @@ ACTIONS: Final[Mapping[Label, tuple[str, ...]]] = MappingProxyType(
     {
         "positive": (
             "delighted everyone", "exceeded our hopes", "impressed the family", "made us smile", "thrilled the guests",
-            "won my heart", "charmed the visitors", "brightened the day", "pleased the critics", "inspired the children",
+            "won my heart", "charmed the visitors", "brightened the day", "pleased the critics",
+            "inspired the children",
         ),
         "negative": (
             "annoyed everyone", "let us down", "ruined the trip", "wasted our money", "angered the guests",
@@ -57,7 +64,8 @@ ACTIONS: Final[Mapping[Label, tuple[str, ...]]] = MappingProxyType(
         ),
         "neutral": (
             "arrived in a box", "opens at nine", "was moved upstairs", "lists four pages", "weighs two kilograms",
-            "comes with a label", "was photographed twice", "faces the street", "contains three parts", "was filed by number",
+            "comes with a label", "was photographed twice", "faces the street", "contains three parts",
+            "was filed by number",
         ),
     }
 )  # fmt: skip
@@ -81,7 +89,8 @@ CLOSINGS: Final[Mapping[Label, tuple[str, ...]]] = MappingProxyType(
             "Never again, it was the worst.", "I want a refund.",
         ),
         "neutral": (
-            "It is on the shelf.", "The form has two columns.", "The number is on the back.", "It measures nine inches.",
+            "It is on the shelf.", "The form has two columns.", "The number is on the back.",
+            "It measures nine inches.",
             "See page seven.", "The list is in the hall.", "It is kept in storage.",
         ),
     }
