@@ -1,0 +1,90 @@
+"""Performance-regression tests for model services: open-loop load, SLOs and statistical verdicts, in pytest.
+
+Everything is imported on first use: this package is loaded in every pytest run of everyone who has it installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_inferbench.arrivals import ArrivalProcess, Constant, Gamma, Poisson, Replay, Schedule
+    from pytest_inferbench.environment import Environment
+    from pytest_inferbench.errors import (
+        BaselineError,
+        ConfigurationError,
+        DeploymentError,
+        InferbenchError,
+        LoadError,
+        ValidationError,
+    )
+    from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
+    from pytest_inferbench.measurement import Measurement
+    from pytest_inferbench.run import Failure, Run
+    from pytest_inferbench.slo import SLO, SloCheck
+    from pytest_inferbench.validity import Finding
+    from pytest_inferbench.verdict import Comparison, Outcome, Verdict, compare
+    from pytest_inferbench.workload import Workload
+
+_MODULES = {
+    "arrivals": ("ArrivalProcess", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
+    "environment": ("Environment",),
+    "errors": (
+        "BaselineError",
+        "ConfigurationError",
+        "DeploymentError",
+        "InferbenchError",
+        "LoadError",
+        "ValidationError",
+    ),
+    "loadgen": ("LoadGenerator", "Progress", "ResponseCheck", "Target"),
+    "measurement": ("Measurement",),
+    "run": ("Failure", "Run"),
+    "slo": ("SLO", "SloCheck"),
+    "validity": ("Finding",),
+    "verdict": ("Comparison", "Outcome", "Verdict", "compare"),
+    "workload": ("Workload",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "SLO",
+    "ArrivalProcess",
+    "BaselineError",
+    "Comparison",
+    "ConfigurationError",
+    "Constant",
+    "DeploymentError",
+    "Environment",
+    "Failure",
+    "Finding",
+    "Gamma",
+    "InferbenchError",
+    "LoadError",
+    "LoadGenerator",
+    "Measurement",
+    "Outcome",
+    "Poisson",
+    "Progress",
+    "Replay",
+    "ResponseCheck",
+    "Run",
+    "Schedule",
+    "SloCheck",
+    "Target",
+    "ValidationError",
+    "Verdict",
+    "Workload",
+    "compare",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

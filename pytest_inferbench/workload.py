@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_inferbench.arrivals import ArrivalProcess
-from pytest_inferbench.errors import ValidationError
+import numpy as np
 
-__all__ = ["Workload"]
+from pytest_inferbench.arrivals import ArrivalProcess, Schedule
+from pytest_inferbench.errors import ConfigurationError, ValidationError
+from pytest_inferbench.seeds import stream
+
+__all__ = ["PayloadSource", "Workload", "draw_payloads"]
+
+#: What ``inference_payloads`` may be: payloads to draw from, or a function of how many and a seeded generator.
+PayloadSource = Sequence[object] | Callable[[int, np.random.Generator], Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,16 @@ class Workload:
         if not math.isfinite(self.duration) or self.duration <= 0:
             raise ValidationError(f"workload {self.name!r}: duration must be greater than zero, got {self.duration!r}")
 
+    def schedule(self, seed: int) -> Schedule:
+        """Return the arrivals of one run. Raises ValidationError if there are none."""
+        schedule = self.process.schedule(self.duration, seed)
+        if not len(schedule):
+            raise ValidationError(
+                f"workload {self.name!r} has no arrival in {self.duration:g} s at {self.process.mean_rate:g}/s: "
+                "raise its rate or its duration"
+            )
+        return schedule
+
     @property
     def identity(self) -> dict[str, object]:
         """What makes two measurements of this workload comparable, as plain JSON values."""
@@ -36,3 +53,22 @@ class Workload:
     def expected_requests(self) -> float:
         """Mean number of requests of one run."""
         return self.process.mean_rate * self.duration
+
+
+def draw_payloads(source: PayloadSource, count: int, seed: int) -> list[object]:
+    """Return ``count`` payloads: from ``source`` called with the payload stream of ``seed``, or drawn from it."""
+    rng = stream(seed, "payloads")
+    if callable(source):
+        payloads = list(source(count, rng))
+        if len(payloads) != count:
+            raise ConfigurationError(
+                f"inference_payloads was asked for {count} payloads and returned {len(payloads)}: return exactly "
+                "as many as asked"
+            )
+        return payloads
+    if isinstance(source, str | bytes | dict) or not len(source):
+        raise ConfigurationError(
+            f"inference_payloads must be a non-empty list of payloads or a function (count, rng) -> list, "
+            f"got {type(source).__name__} {source!r:.60}"
+        )
+    return [source[index] for index in rng.integers(len(source), size=count)]

@@ -1,0 +1,30 @@
+"""Where the service under test runs, and how it gets there."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Deployment"]
+
+
+class Deployment(Protocol):
+    """One boot of a service: started once, stopped once."""
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a trailing slash; known once booted."""
+
+    @property
+    def alive(self) -> bool:
+        """False once the service is known to have died."""
+
+    boot_seconds: float
+
+    def boot(self) -> None:
+        """Start and wait until ready; DeploymentError if that fails."""
+
+    def stop(self) -> None:
+        """End everything that :meth:`boot` started; safe to call at any time, more than once."""
+
+    def log_tail(self) -> str:
+        """Return the last lines of the service's log, or why there are none."""

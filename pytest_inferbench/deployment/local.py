@@ -1,0 +1,222 @@
+"""The service as processes on this machine, booted under a supervisor and ended with everything it started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from pytest_inferbench.deployment import supervisor
+from pytest_inferbench.errors import DeploymentError
+from pytest_inferbench.profile import Profile
+
+__all__ = ["Launch", "LocalService"]
+
+HOST = "127.0.0.1"
+_TAIL_BYTES = 4000
+_TAIL_LINES = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to start a service.
+
+    ``service``: what ``bentoml serve`` takes, or None if ``command`` is given. ``command``: any other program, in
+    which ``{port}``, ``{host}`` and ``{workers}`` are replaced. ``ready``: the path that answers 200 once the
+    service can take requests. ``cwd``: where it is started. ``boot_timeout``: seconds.
+    """
+
+    service: str | None
+    command: tuple[str, ...] | None = None
+    ready: str = "/readyz"
+    cwd: Path
+    boot_timeout: float = 120.0
+
+    def arguments(self, *, port: int, profile: Profile) -> list[str]:
+        """Return the command line for one boot."""
+        if self.command is not None:
+            words = {"port": str(port), "host": HOST, "workers": str(profile.deployment.workers)}
+            return [_substitute(word, words) for word in self.command]
+        if self.service is None:
+            raise DeploymentError(
+                "no service to boot: set `service` (what `bentoml serve` takes) or `command` in [tool.inferbench], "
+                "or pass --inferbench-url to test a running endpoint"
+            )
+        if importlib.util.find_spec("bentoml") is None:
+            raise DeploymentError(
+                f"cannot boot {self.service!r}: BentoML is not installed in this environment ({sys.prefix}); "
+                "run: pip install 'pytest-inferbench[service]'"
+            )
+        # BentoML would bind 0.0.0.0: a service under test is nobody else's business.
+        return [sys.executable, "-m", "bentoml", "serve", self.service, "--host", HOST, "--port", str(port)]
+
+
+class LocalService:
+    """One boot of the service under one profile. Not reusable: a new run gets a new one."""
+
+    def __init__(self, profile: Profile, launch: Launch, *, log: Path) -> None:
+        self.profile = profile
+        self.launch = launch
+        self.log = log
+        self.port = 0
+        self.pid = 0
+        self.boot_seconds = 0.0
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a trailing slash."""
+        return f"http://{HOST}:{self.port}"
+
+    def boot(self) -> None:
+        """Start the service and wait until it is ready. Raises DeploymentError with the end of its log."""
+        started = time.monotonic()
+        self._start()
+        deadline = started + self.launch.boot_timeout
+        # Proxies are for the world outside: trust_env would send loopback traffic through them.
+        with httpx.Client(base_url=self.url, timeout=2.0, trust_env=False) as client:
+            while not self._answers(client):
+                if not self.alive:
+                    raise self._error(f"exited with status {self._status} while booting{self._port_hint()}")
+                if time.monotonic() > deadline:
+                    raise self._error(
+                        f"was not ready after {self.launch.boot_timeout:g} s (GET {self.launch.ready} never answered "
+                        "200); raise --inferbench-boot-timeout if it only needs longer"
+                    )
+                time.sleep(0.05)
+        self.boot_seconds = time.monotonic() - started
+
+    @property
+    def alive(self) -> bool:
+        """True while the service's main process runs."""
+        return self._supervisor is not None and self._supervisor.poll() is None
+
+    def stop(self) -> None:
+        """End the service and all its descendants: politely first, by force after a grace period."""
+        process = self._supervisor
+        if process is None:
+            return
+        self._supervisor = None
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(supervisor.GRACE_SECONDS + 10)
+        except subprocess.TimeoutExpired:
+            # The supervisor hangs: its death takes the main process along (parent-death signal).
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def log_tail(self) -> str:
+        """Return the last lines that the service wrote."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+                text = stream.read().decode("utf-8", "replace")
+        except OSError as error:
+            return f"(log not readable: {error})"
+        return "\n".join(text.splitlines()[-_TAIL_LINES:]) or "(the service wrote nothing)"
+
+    def _start(self) -> None:
+        self.port = self.profile.deployment.port or free_port()
+        if self.profile.deployment.port:
+            _require_free(self.port, self.profile.name)
+        command = self.launch.arguments(port=self.port, profile=self.profile)
+        affinity = ",".join(map(str, self.profile.deployment.affinity or ()))
+        environment = {
+            **os.environ,
+            "INFERBENCH_PROFILE": self.profile.to_json(),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, "--", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self.launch.cwd,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._supervisor.stdout is not None
+        line = self._supervisor.stdout.readline()
+        self.pid = int(line) if line else 0
+
+    def _answers(self, client: httpx.Client) -> bool:
+        try:
+            return client.get(self.launch.ready).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def _status(self) -> str:
+        code = self._supervisor.poll() if self._supervisor else None
+        if code is None or code < 128:
+            return str(code)
+        try:
+            return f"{code} ({signal.Signals(code - 128).name})"
+        except ValueError:
+            return str(code)
+
+    def _port_hint(self) -> str:
+        if "address already in use" in self.log_tail().lower():
+            return f": port {self.port} was taken meanwhile; run again, or set deployment.port"
+        return ""
+
+    def _error(self, what: str) -> DeploymentError:
+        command = " ".join(self.launch.arguments(port=self.port, profile=self.profile))
+        return DeploymentError(
+            f"the service {what} (profile {self.profile.name!r})\n  command: {command}\n"
+            f"  directory: {self.launch.cwd}\n  end of its log:\n{_indent(self.log_tail().splitlines())}"
+        )
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback interface that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _require_free(port: int, profile: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise DeploymentError(
+                f"port {port} (deployment.port of profile {profile!r}) cannot be used: {error.strerror}"
+                f"{_listener(port)}; end that process, or remove deployment.port to get a free one"
+            ) from None
+
+
+def _listener(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return f", taken by pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        return ""
+    return ""
+
+
+def _substitute(word: str, words: dict[str, str]) -> str:
+    # Not str.format: a command may hold other braces (JSON, say).
+    for name, value in words.items():
+        word = word.replace("{" + name + "}", value)
+    return word
+
+
+def _indent(lines: Sequence[str]) -> str:
+    return "\n".join(f"  | {line}" for line in lines)

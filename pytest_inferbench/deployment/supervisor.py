@@ -1,0 +1,97 @@
+"""A small process between pytest and the service, so that nothing of the service outlives pytest.
+
+Run as ``python -P supervisor.py LOG AFFINITY -- COMMAND...`` with a pipe as standard input. The pipe is the leash:
+when it closes, because pytest let go of it or died of whatever cause, the service's whole tree is ended: SIGTERM to the
+command, and after a grace period SIGKILL to every descendant. On Linux the supervisor is a subreaper, so that
+a descendant which left the process group, or lost its parent, is still found. Standalone on purpose: it imports
+nothing of this package, whose start-up time it would pay at each boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+GRACE_SECONDS = 10.0
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _prepare_child(affinity: list[int]) -> None:
+    """Between fork and exec: default signals again, die with the supervisor if that is killed, use the given CPUs."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if affinity and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, affinity)
+
+
+def _kill_descendants() -> None:
+    """SIGKILL every descendant until none is left; a process that forks meanwhile is met in the next round."""
+    deadline = time.monotonic() + 5
+    while (children := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=0.2)
+        _reap()
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def main(argv: list[str]) -> int:
+    """Run the command until it exits or the leash is let go; return its exit status (128 + signal if killed)."""
+    log_path, affinity_text, separator, *command = argv
+    if separator != "--" or not command:
+        raise SystemExit("usage: supervisor.py LOG AFFINITY -- COMMAND...")
+    affinity = [int(cpu) for cpu in affinity_text.split(",") if cpu]
+    for number in _IGNORED:
+        # Ending is the leash's business. A signal meant for pytest's group must not cut the clean-up short.
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with open(log_path, "ab", buffering=0) as log:  # noqa: PTH123
+        try:
+            service = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _prepare_child(affinity),
+            )
+        except OSError as error:
+            log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())
+            return 127
+    print(service.pid, flush=True)
+    while service.poll() is None:
+        if select.select([0], [], [], 0.1)[0] and not os.read(0, 4096):
+            with contextlib.suppress(ProcessLookupError):
+                service.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                service.wait(GRACE_SECONDS)
+            break
+    _kill_descendants()
+    status = service.wait()
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""What happens while a workload is measured, as values: the orchestration says it, a report shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Booting", "Drained", "Event", "Issuing", "Observer", "Ready", "Waiting", "WarmingUp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Another session holds this machine."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booting:
+    """Boot ``number`` of ``total`` of this measurement begins."""
+
+    workload: str
+    profile: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The service answered its readiness check after ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmingUp:
+    """Warm-up requests are being sent; ``requests`` so far."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuing:
+    """The run is under way: seconds, and counts of requests."""
+
+    elapsed: float
+    total: float
+    scheduled: int
+    issued: int
+    completed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """A run is over, its service ended. ``p50`` and ``p95`` in seconds, inf if that many requests failed."""
+
+    workload: str
+    profile: str
+    number: int
+    total: int
+    requests: int
+    failed: int
+    p50: float
+    p95: float
+
+
+Event = Waiting | Booting | Ready | WarmingUp | Issuing | Drained
+Observer = Callable[[Event], None]

@@ -1,0 +1,125 @@
+"""A measurement: the runs of one workload under one profile, and the questions that a test asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_inferbench.environment import Environment
+from pytest_inferbench.quantity import parse_fraction
+from pytest_inferbench.run import Run
+from pytest_inferbench.slo import SLO, check_slo
+from pytest_inferbench.validity import Finding
+from pytest_inferbench.verdict import Comparison, Outcome, SloCheck, Verdict, compare_family
+from pytest_inferbench.workload import Workload
+
+__all__ = ["Measurement", "Policy", "Reference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which outcomes fail a test beyond REGRESSED, MISSED and INVALID, and at which error rate it is judged.
+
+    ``strict``: what could not be told fails too. ``missing_fails``: NO_BASELINE fails. ``updating``: baselines are
+    being recorded, so that a difference to the old one is shown and accepted.
+    """
+
+    alpha: float = 0.05
+    strict: bool = False
+    missing_fails: bool = False
+    updating: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The other side of a comparison. ``label`` says which; ``differences`` what else changed since."""
+
+    label: str
+    runs: tuple[Run, ...]
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The runs of one workload under one profile, each from its own boot, with what they can be held against.
+
+    ``findings`` are what is wrong with runs; ``reference`` is None where there is nothing to compare with, and
+    ``no_reference`` then says why and what to do.
+    """
+
+    workload: Workload
+    profile: str
+    runs: tuple[Run, ...]
+    environment: Environment
+    findings: tuple[Finding, ...] = ()
+    reference: Reference | None = None
+    no_reference: str = ""
+    policy: Policy = field(default_factory=Policy)
+    on_verdict: Callable[[Measurement, Verdict], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Measurement({self.workload.name!r}, profile={self.profile!r}, runs={len(self.runs)})"
+
+    @property
+    def valid(self) -> bool:
+        """False if the examiner failed in any run: nothing is judged then."""
+        return not any(finding.kind == "invalid" for finding in self.findings)
+
+    def meets(self, slo: SLO) -> Verdict:
+        """Judge the runs against ``slo``. True unless a limit is MISSED or the measurement INVALID."""
+        checks = check_slo(self.runs, slo, alpha=self.policy.alpha) if self.valid else ()
+        return self._verdict("slo", checks)
+
+    def has_not_regressed(self, *, metrics: Sequence[str] = ("p50", "p95"), margin: float | str = "5%") -> Verdict:
+        """Judge the runs against their reference; the metrics of one call are one family (Holm).
+
+        ``margin`` is the slowdown that is tolerated: ``"5%"`` or 0.05. True unless one metric REGRESSED, the
+        measurement is INVALID, or the policy says otherwise.
+        """
+        tolerated = parse_fraction(margin, what="margin")
+        if not self.valid:
+            return self._verdict("regression", ())
+        if self.reference is None:
+            return self._verdict("regression", (), missing=self.no_reference)
+        return self._verdict("regression", self.comparisons(metrics, margin=tolerated))
+
+    def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
+        """Compare with the reference without judging; empty without one."""
+        if self.reference is None or not self.valid:
+            return ()
+        return compare_family(
+            self.reference.runs, self.runs, metrics=tuple(metrics), margin=margin, alpha=self.policy.alpha
+        )
+
+    def _verdict(
+        self,
+        kind: Literal["slo", "regression"],
+        checks: tuple[Comparison, ...] | tuple[SloCheck, ...],
+        *,
+        missing: str = "",
+    ) -> Verdict:
+        subject = f"{self.workload.name} under profile {self.profile}"
+        reasons: list[str] = [missing] if missing else []
+        if kind == "regression" and self.reference is not None:
+            subject += f", against {self.reference.label}"
+            if self.reference.differences:
+                reasons.append("changed since: " + "; ".join(self.reference.differences))
+        reasons.extend(dict.fromkeys(f"{f.rule}: {f.message}; {f.recommendation}" for f in self.findings))
+        outcome = None
+        if not self.valid:
+            outcome = Outcome.INVALID
+        elif missing:
+            outcome = Outcome.NO_BASELINE
+        verdict = Verdict.of(
+            kind,
+            subject,
+            checks,
+            outcome=outcome,
+            reasons=reasons,
+            strict=self.policy.strict,
+            allow_missing=self.policy.updating or not self.policy.missing_fails,
+        )
+        if self.on_verdict is not None:
+            self.on_verdict(self, verdict)
+        return verdict

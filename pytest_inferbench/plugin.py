@@ -1,0 +1,138 @@
+"""The plugin: hooks that hand over to the rest. Loaded in every pytest run, so nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_inferbench.fixtures import *  # noqa: F403
+from pytest_inferbench.fixtures import DEFAULT_WORKLOADS
+from pytest_inferbench.options import add_options, add_short_options, given_on_command_line
+from pytest_inferbench.reporting import Reporting
+from pytest_inferbench.session import SESSION, InferbenchSession
+
+_WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
+_FIXTURES = frozenset((*_WORKLOADS, "inference_service", "inference_target", "inference_payloads"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options under their full names."""
+    add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any, Any]:
+    """Register the short spellings once everybody else has had their turn."""
+    result = yield
+    add_short_options(parser)
+    return result
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up the session's state; read the configuration now if an option of ours was given."""
+    config.stash[SESSION] = InferbenchSession(config)
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers report to the process that collects
+        config.pluginmanager.register(Reporting(config), "inferbench-reporting")
+    if given_on_command_line(config):
+        _ = config.stash[SESSION].settings
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Clean up behind the session."""
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
+    """Mark async tests that use our fixtures for pytest-asyncio, which decides just after this hook."""
+    if not inspect.iscoroutinefunction(obj) or not collector.istestfunction(obj, name):
+        return
+    marks = {mark.name for mark in getattr(obj, "pytestmark", [])} | {mark.name for mark in collector.iter_markers()}
+    if marks.isdisjoint({"asyncio", "anyio", "trio"}) and not _FIXTURES.isdisjoint(_closure(collector, obj)):
+        pytest.mark.asyncio(obj)
+
+
+def _closure(collector: pytest.Module | pytest.Class, obj: Any) -> set[str]:
+    """Return the fixtures that a test function uses, through other fixtures too."""
+    cls = collector.obj if isinstance(collector, pytest.Class) else None
+    manager: Any = collector.session._fixturemanager
+    return set(manager.getfixtureinfo(collector, obj, cls).names_closure)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test once under each selected profile, if there are several."""
+    if "inference_service" in metafunc.fixturenames:
+        try:
+            selected = metafunc.config.stash[SESSION].settings.selected
+        except pytest.UsageError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        if len(selected) > 1:
+            metafunc.parametrize("inference_service", selected, indirect=True, scope="session")
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say what is going to be booted and measured, and how long that takes."""
+    session = config.stash[SESSION]
+    measured = [item for item in items if not set(_WORKLOADS).isdisjoint(getattr(item, "fixturenames", ()))]
+    if not measured:
+        return []
+    settings = session.settings
+    boots, seconds = 0, 0.0
+    for item in measured:
+        callspec = getattr(item, "callspec", None)
+        profile = callspec.params.get("inference_service", settings.selected[0]) if callspec else settings.selected[0]
+        sides = {profile, settings.against or profile}
+        # ``workload`` is in the closure of the three: what a test makes with it itself cannot be known here.
+        names = [name for name in DEFAULT_WORKLOADS if name in getattr(item, "fixturenames", ())] or ["steady"]
+        for name in names:
+            length = {**DEFAULT_WORKLOADS[name], **settings.project.workloads.get(name, {})}["duration"]
+            one = sum(session.overhead(side) + (settings.duration or length) for side in sides)
+            total = one * settings.repeats
+            seconds += min(total, settings.budget) if settings.budget else total
+            boots += len(sides) * settings.repeats
+    reference = f" against {settings.against}" if settings.against else ""
+    minutes = "under a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
+    return [
+        f"inferbench: {len(measured)} tests under {', '.join(settings.selected)}{reference}, {settings.repeats} runs "
+        f"each: {boots} boots, {minutes}"
+    ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note which test runs."""
+    if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        item.config.stash[SESSION].begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a failing assert of a verdict show the whole explanation, and attach what was measured to the report."""
+    session = item.config.stash[SESSION]
+    failing = session.take_failing() if call.when == "call" else []
+    unexplained = [verdict for verdict in failing if not _explain(call.excinfo, repr(verdict))]
+    report = yield
+    if report.failed:
+        report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
+    if records := session.take_records():
+        report.inferbench = records  # type: ignore[attr-defined]  # travels with the report, also between processes
+    return report
+
+
+def _explain(excinfo: pytest.ExceptionInfo[BaseException] | None, explanation: str) -> bool:
+    """Replace pytest's shortened repr of a verdict by the verdict's own lines, if that is what failed."""
+    if excinfo is None or not isinstance(excinfo.value, AssertionError) or not excinfo.value.args:
+        return False
+    head = explanation.partition("\n")[0][:100]
+    message = str(excinfo.value.args[0])
+    if not message.startswith("assert ") or head not in message:
+        return False
+    excinfo.value.args = (explanation, *excinfo.value.args[1:])
+    return True

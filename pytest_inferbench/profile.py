@@ -1,0 +1,137 @@
+"""Optimization profiles: named configurations of runtime, service and deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from pytest_inferbench.errors import ConfigurationError
+
+__all__ = ["DEFAULT_PROFILE", "DeploymentSpec", "Profile", "did_you_mean", "resolve_profile", "resolve_profiles"]
+
+DEFAULT_PROFILE = "baseline"
+_TABLES = ("runtime", "service", "deployment")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'? (known: x, y)"`` for an error message about a name that is not known."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" (known: {', '.join(names) or 'none'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSpec:
+    """How the service is deployed.
+
+    ``kind``: ``local`` (processes on this machine). ``workers``: processes that serve requests. ``affinity``: the
+    CPUs that the whole service may use, None for all. ``port``: 0 picks a free one.
+    """
+
+    kind: str = "local"
+    workers: int = 1
+    affinity: tuple[int, ...] | None = None
+    port: int = 0
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, object], *, where: str) -> DeploymentSpec:
+        """Validate a ``deployment`` table; ``where`` names it in errors."""
+        for key in table:
+            if key not in cls.__dataclass_fields__:
+                raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, cls.__dataclass_fields__)}")
+        kind = table.get("kind", "local")
+        if kind != "local":
+            raise ConfigurationError(f"{where}.kind: {kind!r} is not supported; use 'local'")
+        workers = _integer(table.get("workers", 1), f"{where}.workers", low=1, high=1024)
+        port = _integer(table.get("port", 0), f"{where}.port", low=0, high=65535)
+        affinity = table.get("affinity")
+        return cls(
+            kind=kind,
+            workers=workers,
+            port=port,
+            affinity=None if affinity is None else _cpus(affinity, f"{where}.affinity"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A resolved profile. ``runtime`` and ``service`` are the service's own to validate."""
+
+    name: str
+    runtime: Mapping[str, object] = field(default_factory=dict)
+    service: Mapping[str, object] = field(default_factory=dict)
+    deployment: DeploymentSpec = field(default_factory=DeploymentSpec)
+
+    def to_json(self) -> str:
+        """Return what the service is handed in ``INFERBENCH_PROFILE``."""
+        deployment = {name: getattr(self.deployment, name) for name in DeploymentSpec.__dataclass_fields__}
+        tables = {"runtime": dict(self.runtime), "service": dict(self.service), "deployment": deployment}
+        return json.dumps({"name": self.name, **tables}, sort_keys=True)
+
+
+def resolve_profiles(tables: Mapping[str, object], *, where: str) -> dict[str, Profile]:
+    """Resolve all ``[profiles.NAME]`` tables, ``extends`` included. ``baseline`` always exists.
+
+    Raises ConfigurationError for an unknown key or parent, a cycle, or a table of the wrong shape.
+    """
+    known = {DEFAULT_PROFILE: {}, **tables}
+    return {name: resolve_profile(name, known, where=where) for name in known}
+
+
+def resolve_profile(name: str, tables: Mapping[str, object], *, where: str) -> Profile:
+    """Resolve one profile: its own keys win over those of the profile it extends, table by table."""
+    merged: dict[str, dict[str, object]] = {table: {} for table in _TABLES}
+    chain: list[str] = []
+    current: str | None = name
+    while current is not None:
+        if current not in tables:
+            origin = f" (which profile {chain[-1]!r} extends)" if chain else ""
+            raise ConfigurationError(f"{where}: unknown profile {current!r}{origin}{did_you_mean(current, tables)}")
+        if current in chain:
+            raise ConfigurationError(
+                f"{where}: profiles extend each other in a circle: {' -> '.join([*chain, current])}"
+            )
+        chain.append(current)
+        place = f"{where}: profiles.{current}"
+        table = tables[current]
+        if not isinstance(table, Mapping):
+            raise ConfigurationError(f"{place}: expected a table, got {table!r}")
+        for key, value in table.items():
+            if key == "extends":
+                continue
+            if key not in merged:
+                raise ConfigurationError(f"{place}: unknown key {key!r}{did_you_mean(key, ('extends', *_TABLES))}")
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(f"{place}.{key}: expected a table, got {value!r}")
+            merged[key] = {**value, **merged[key]}
+        parent = table.get("extends")
+        if parent is not None and not isinstance(parent, str):
+            raise ConfigurationError(f"{place}.extends: expected the name of a profile, got {parent!r}")
+        current = parent
+    deployment = DeploymentSpec.from_table(merged["deployment"], where=f"{where}: profiles.{name}.deployment")
+    return Profile(name, merged["runtime"], merged["service"], deployment)
+
+
+def _integer(value: object, what: str, *, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigurationError(f"{what}: expected a whole number from {low} to {high}, got {value!r}")
+    return value
+
+
+def _cpus(value: object, what: str) -> tuple[int, ...]:
+    """Read ``[0, 1]`` or ``"0-1,3"``."""
+    cpus: list[int] = []
+    try:
+        if isinstance(value, str):
+            for part in value.split(","):
+                first, _, last = part.partition("-")
+                cpus.extend(range(int(first), int(last or first) + 1))
+        elif isinstance(value, list | tuple):
+            cpus.extend(_integer(cpu, what, low=0, high=4095) for cpu in value)
+    except ValueError:
+        cpus.clear()
+    if not cpus:
+        raise ConfigurationError(f'{what}: expected CPUs as [0, 1] or "0-1", got {value!r}')
+    return tuple(sorted(set(cpus)))

@@ -1,0 +1,119 @@
+"""The project's configuration: ``[tool.inferbench]`` in pyproject.toml, or a file of its own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_inferbench.errors import ConfigurationError
+from pytest_inferbench.profile import Profile, did_you_mean, resolve_profiles
+from pytest_inferbench.quantity import parse_rate, parse_seconds
+
+__all__ = ["Project", "read_project"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What is tested and how, validated.
+
+    ``service``: what ``bentoml serve`` takes; ``command``: any other program instead; ``path``: the endpoint;
+    ``ready``: the path that answers 200 once the service is ready; ``workloads``: rate (per second), cv and
+    duration (seconds) by workload; ``where``: what to call the configuration in a message.
+    """
+
+    where: str
+    service: str | None
+    command: tuple[str, ...] | None
+    path: str
+    ready: str
+    profiles: Mapping[str, Profile]
+    workloads: Mapping[str, Mapping[str, float]]
+
+
+def read_project(root: Path, given: str | None) -> Project:
+    """Read ``given`` (relative to ``root``), or pyproject.toml. Raises ConfigurationError for any mistake."""
+    table, where = _configuration(root, given)
+    known = ("service", "command", "path", "ready", "profiles", "workloads")
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
+    return Project(
+        where=where,
+        service=_text(table, "service", where),
+        command=_command(table, where),
+        path=_text(table, "path", where) or "/",
+        ready=_text(table, "ready", where) or "/readyz",
+        profiles=resolve_profiles(_table(table, "profiles", where), where=where),
+        workloads=_workloads(_table(table, "workloads", where), where),
+    )
+
+
+def _configuration(root: Path, given: str | None) -> tuple[Mapping[str, object], str]:
+    """Return the configuration table and how to call its place in messages."""
+    path = root / (given or "pyproject.toml")
+    try:
+        document: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if given:
+            raise ConfigurationError(f"inferbench_config: there is no file {path}") from None
+        return {}, f"{path} [tool.inferbench]"
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    if given:
+        return document, str(path)
+    tool = document.get("tool")
+    table = tool.get("inferbench", {}) if isinstance(tool, dict) else {}
+    where = f"{path} [tool.inferbench]"
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: expected a table, got {table!r}")
+    return table, where
+
+
+def _table(table: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: {key} must be a table, got {value!r}")
+    return value
+
+
+def _text(table: Mapping[str, object], key: str, where: str) -> str | None:
+    value = table.get(key)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigurationError(f"{where}: {key} must be a non-empty string, got {value!r}")
+    return value
+
+
+def _command(table: Mapping[str, object], where: str) -> tuple[str, ...] | None:
+    value = table.get("command")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise ConfigurationError(
+            f'{where}: command must be a list of words such as ["uvicorn", "app:app"], got {value!r}'
+        )
+    if not any("{port}" in word for word in value):
+        raise ConfigurationError(f"{where}: command must contain {{port}}, where the free port is put; got {value!r}")
+    if table.get("service") is not None:
+        raise ConfigurationError(f"{where}: give either service (for BentoML) or command, not both")
+    return tuple(value)
+
+
+def _workloads(tables: Mapping[str, object], where: str) -> dict[str, dict[str, float]]:
+    parsers = {"rate": parse_rate, "duration": parse_seconds, "cv": parse_rate}
+    result: dict[str, dict[str, float]] = {}
+    for name, table in tables.items():
+        place = f"{where}: workloads.{name}"
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{place}: expected a table, got {table!r}")
+        result[name] = {}
+        for key, value in table.items():
+            if key not in parsers:
+                raise ConfigurationError(f"{place}: unknown key {key!r}{did_you_mean(key, parsers)}")
+            if not isinstance(value, int | float | str) or (key == "cv" and isinstance(value, str)):
+                raise ConfigurationError(f"{place}.{key}: expected a number, got {value!r}")
+            result[name][key] = parsers[key](value, what=f"{place}.{key}")
+    return result

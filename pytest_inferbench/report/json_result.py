@@ -1,0 +1,34 @@
+"""The result of a session as JSON, to the schema beside this file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_inferbench.report.record import Record
+
+__all__ = ["SCHEMA_PATH", "SCHEMA_VERSION", "result", "write_result"]
+
+SCHEMA_VERSION = 1
+SCHEMA_PATH = Path(__file__).with_name("result.schema.json")
+
+
+def result(records: Sequence[Record], *, settings: Record) -> Record:
+    """Return the document: what was asked for, and every measurement with its verdicts."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "pytest_inferbench": version("pytest-inferbench"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings,
+        "measurements": list(records),
+    }
+
+
+def write_result(path: Path, records: Sequence[Record], *, settings: Record) -> None:
+    """Write the document to ``path``, making its folder if need be. Raises OSError if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result(records, settings=settings), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

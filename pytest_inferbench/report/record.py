@@ -1,0 +1,153 @@
+"""One measurement and its verdicts as plain JSON values: what every report is made of.
+
+Plain values cross the boundary between pytest-xdist's workers and the process that reports, and they are what
+the JSON result holds. Times are seconds, rates per second, error rates fractions; what is not finite is the string
+``"inf"`` or ``"-inf"``, and null where there is no such figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_inferbench.comparison import Comparison
+from pytest_inferbench.measurement import Measurement
+from pytest_inferbench.run import Failure, Run
+from pytest_inferbench.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.verdict import Verdict, describe
+
+__all__ = ["Record", "measurement_record", "verdict_record"]
+
+Record = dict[str, Any]
+
+#: Limits that nothing misses: the estimates and their intervals are what is asked for.
+_EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e-9)
+_COMPARED = ("p50", "p95", "throughput", "error_rate")
+
+
+def measurement_record(test: str, measurement: Measurement) -> Record:
+    """Return a measurement without its raw latencies; ``verdicts`` is empty and filled as the test asserts."""
+    reference = measurement.reference
+    alpha = measurement.policy.alpha
+    return {
+        "test": test,
+        "workload": measurement.workload.identity,
+        "profile": measurement.profile,
+        **_side(measurement.runs, alpha),
+        "findings": [
+            {
+                "rule": finding.rule,
+                "kind": finding.kind,
+                "message": finding.message,
+                "value": _number(finding.value),
+                "limit": _number(finding.limit),
+                "recommendation": finding.recommendation,
+            }
+            for finding in measurement.findings
+        ],
+        "environment": measurement.environment.to_dict(),
+        "reference": None
+        if reference is None
+        else {
+            "label": reference.label,
+            "differences": list(reference.differences),
+            **_side(reference.runs, alpha),
+            "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
+        },
+        "verdicts": [],
+    }
+
+
+def verdict_record(verdict: Verdict) -> Record:
+    """Return a verdict with its checks and the explanation that a failing assert shows."""
+    return {
+        "kind": verdict.kind,
+        "subject": verdict.subject,
+        "outcome": str(verdict.outcome),
+        "passed": verdict.passed,
+        "checks": [_check(check) for check in verdict.checks],
+        "reasons": list(verdict.reasons),
+        "explanation": repr(verdict),
+    }
+
+
+def _side(runs: Sequence[Run], alpha: float) -> Record:
+    delays = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
+    return {
+        "requests": sum(len(run) for run in runs),
+        "failed": sum(int(run.failed.sum()) for run in runs),
+        "failures": {
+            kind.name.lower(): count
+            for kind in Failure
+            if kind is not Failure.NONE and (count := sum(run.count(kind) for run in runs))
+        },
+        "figures": {
+            check.metric: {
+                "estimate": _number(check.estimate),
+                # An interval that too few requests support is not claimed.
+                "interval": None if check.reasons else [_number(end) for end in check.interval],
+            }
+            for check in check_slo(runs, _EVERYTHING, alpha=alpha)
+        },
+        "issue_delay": {name: _number(_quantile(delays, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
+        "runs": [_run(run) for run in runs],
+    }
+
+
+def _run(run: Run) -> Record:
+    latencies = run.latencies
+    return {
+        "seed": run.seed,
+        "digest": run.digest,
+        "payload_digest": run.payload_digest,
+        "requests": len(run),
+        "failed": int(run.failed.sum()),
+        "p50": _number(_quantile(latencies, 0.5)),
+        "p95": _number(_quantile(latencies, 0.95)),
+        "throughput": _number(run.throughput),
+        "server_timing": {
+            name: _number(float(np.nanmean(values)))
+            for name, values in run.server_timing.items()
+            if not np.isnan(values).all()
+        },
+    }
+
+
+def _check(check: Comparison | SloCheck) -> Record:
+    common = {
+        "metric": check.metric,
+        "outcome": str(check.outcome),
+        "interval": [_number(end) for end in check.interval],
+        "reasons": list(check.reasons),
+        "text": describe(check),
+    }
+    if isinstance(check, SloCheck):
+        return {**common, "estimate": _number(check.estimate), "limit": _number(check.limit), "n": check.n}
+    return {
+        **common,
+        "reference": _number(check.reference),
+        "candidate": _number(check.candidate),
+        "ratio": _number(check.ratio),
+        "margin": check.margin,
+        "alpha": check.alpha,
+        "pairs": check.pairs,
+        "pair_ratios": [_number(ratio) for ratio in check.pair_ratios],
+        "p_value": _number(check.p_value),
+        "adjusted_p": None if check.adjusted_p is None else _number(check.adjusted_p),
+        "more_pairs": check.more_pairs,
+    }
+
+
+def _quantile(values: Any, p: float) -> float:
+    return quantile(values, p) if values.size else math.nan
+
+
+def _number(value: float) -> float | str | None:
+    value = float(value)
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")

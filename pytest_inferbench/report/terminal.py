@@ -1,0 +1,160 @@
+"""The summary at the end of a session: a table of figures, then what was judged, within 100 columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_inferbench.quantity import format_seconds
+from pytest_inferbench.report.record import Record
+
+__all__ = ["Span", "summary"]
+
+_STYLES = {
+    "PASS": "green",
+    "IMPROVED": "green",
+    "MET": "green",
+    "REGRESSED": "red",
+    "MISSED": "red",
+    "INVALID": "red",
+    "INCONCLUSIVE": "yellow",
+    "UNCERTAIN": "yellow",
+    "NO_BASELINE": "yellow",
+}
+_COLUMNS = ("p50", "p95", "p99")
+_NAME, _FIGURE = 24, 17
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some text, and how to show it: a colour, ``bold``, ``light`` or nothing."""
+
+    text: str
+    style: str = ""
+
+
+Line = tuple[Span, ...]
+
+
+def summary(records: Sequence[Record]) -> Iterator[Line]:
+    """Yield the lines of the summary of a session's measurements."""
+    for profile in dict.fromkeys(record["profile"] for record in records):
+        chosen = [record for record in records if record["profile"] == profile]
+        yield (Span(f"profile {profile}", "bold"), Span(_environment(chosen[0]), "light"))
+        yield (Span(_header(), "light"),)
+        for record in chosen:
+            yield from _measurement(record)
+        yield ()
+    yield from _tally(records)
+
+
+def _environment(record: Record) -> str:
+    environment = record["environment"]
+    return f"  on {environment['cpu']}, {environment['cpus']} CPUs, {environment['memory_gib']:g} GiB"
+
+
+def _header() -> str:
+    figures = "".join(f"{name:>{_FIGURE}}" for name in _COLUMNS)
+    return f"{'workload':<{_NAME}}{'n':>6}{'failed':>8}{figures}{'answers/s':>11}{'delay':>10}"
+
+
+def _measurement(record: Record) -> Iterator[Line]:
+    yield from _rows(record["workload"]["name"], record, style="")
+    reference = record["reference"]
+    if reference is not None:
+        yield from _rows(f"  {reference['label']}", reference, style="light")
+        if not any(verdict["kind"] == "regression" for verdict in record["verdicts"]):
+            yield from _checks("compared", reference["comparisons"])
+    for verdict in record["verdicts"]:
+        yield from _verdict(verdict, reference)
+    for finding in record["findings"]:
+        style = "red" if finding["kind"] == "invalid" else "yellow"
+        yield (Span(f"  {finding['rule']}: ", style), Span(_cut(finding["message"], 96 - len(finding["rule"]))))
+
+
+def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:
+    """Yield the estimates, and under them their intervals."""
+    figures = side["figures"]
+    estimates = "".join(f"{_seconds(figures[column]['estimate']):>{_FIGURE}}" for column in _COLUMNS)
+    failed = side["failed"]
+    rate = figures["throughput"]["estimate"]
+    yield (
+        Span(f"{_cut(name, _NAME - 1):<{_NAME}}{side['requests']:>6}", style),
+        Span(f"{failed:>8}", "red" if failed else style),
+        Span(f"{estimates}{_rate(rate):>11}{_seconds(side['issue_delay']['p99']):>10}", style),
+    )
+    runs = len(side["runs"])
+    intervals = "".join(f"{_interval(figures[column]['interval']):>{_FIGURE}}" for column in _COLUMNS)
+    boots = f"  {runs} {'run' if runs == 1 else 'runs'}"
+    yield (Span(f"{boots:<{_NAME + 14}}{intervals}", "light"),)
+
+
+def _verdict(verdict: Record, reference: Record | None) -> Iterator[Line]:
+    label = "SLO" if verdict["kind"] == "slo" else "regression"
+    if verdict["checks"]:
+        yield from _checks(label, verdict["checks"])
+        if verdict["kind"] == "regression" and reference is not None:
+            asserted = {check["metric"] for check in verdict["checks"]}
+            rest = [check for check in reference["comparisons"] if check["metric"] not in asserted]
+            yield from _checks("(not asserted)", rest)
+    else:
+        reason = verdict["reasons"][0] if verdict["reasons"] else ""
+        yield (
+            Span(f"  {label:<15}"),
+            Span(f"{verdict['outcome']:<13}", _STYLES[verdict["outcome"]]),
+            Span(_cut(reason, 69)),
+        )
+
+
+def _checks(label: str, checks: Iterable[Record]) -> Iterator[Line]:
+    for index, check in enumerate(checks):
+        yield (
+            Span(f"  {label if index == 0 else '':<15}"),
+            Span(f"{check['outcome']:<13}", _STYLES[check["outcome"]]),
+            Span(_cut(_shorten(check), 70)),
+        )
+
+
+def _shorten(check: Record) -> str:
+    """Return the figures of a check without what the table above already says."""
+    if "ratio" not in check:
+        return str(check["text"]).partition(";")[0]
+    return str(check["text"]).partition(", margin")[0] + f", {check['pairs']} pairs"
+
+
+def _tally(records: Sequence[Record]) -> Iterator[Line]:
+    verdicts = [verdict for record in records for verdict in record["verdicts"]]
+    checks = [check for verdict in verdicts for check in verdict["checks"]]
+    outcomes = Counter(check["outcome"] for check in checks)
+    outcomes.update(verdict["outcome"] for verdict in verdicts if not verdict["checks"])
+    total = sum(outcomes.values())
+    if not total:
+        yield (Span("no test asserted anything of what was measured", "yellow"),)
+        return
+    spans = [Span(f"{total} {'check' if total == 1 else 'checks'}: ")]
+    for outcome, count in outcomes.most_common():
+        spans += [Span(f"{count} {outcome}", _STYLES[outcome]), Span(", ")]
+    yield tuple(spans[:-1])
+
+
+def _seconds(value: float | str | None) -> str:
+    return "—" if value is None else format_seconds(float(value))
+
+
+def _interval(ends: Sequence[float | str | None] | None) -> str:
+    """Return ``"13.9-14.6 ms"``: one unit for both ends, that of the upper one."""
+    if ends is None or ends[0] is None or ends[1] is None:
+        return "—"
+    low, high = float(ends[0]), float(ends[1])
+    lower, _, low_unit = format_seconds(low).partition(" ")
+    upper, _, high_unit = format_seconds(high).partition(" ")
+    return f"{lower}-{upper} {high_unit}" if low_unit == high_unit else f"{lower}{low_unit}-{upper}{high_unit}"
+
+
+def _rate(value: float | str | None) -> str:
+    return "—" if value is None or isinstance(value, str) else f"{value:.1f}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

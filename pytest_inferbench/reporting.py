@@ -1,0 +1,73 @@
+"""Collects what the tests measured, in whichever process they ran, and reports it at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_inferbench.session import SESSION
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+__all__ = ["Reporting"]
+
+
+class Reporting:
+    """Hooks of the process that talks to the user."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._records: list[dict[str, Any]] = []
+        self._trouble = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the records that came with a test's report."""
+        self._records.extend(getattr(report, "inferbench", ()))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Write the JSON result, if one was asked for."""
+        session = self._config.stash[SESSION]
+        session.clear_display()
+        path = session.settings.json if session.in_use else None
+        if path is None:
+            return
+        from pytest_inferbench.report.json_result import write_result
+
+        settings = session.settings
+        try:
+            write_result(
+                path,
+                self._records,
+                settings={
+                    "profiles": list(settings.selected),
+                    "against": settings.against,
+                    "repeats": settings.repeats,
+                    "seed": settings.seed,
+                    "alpha": settings.alpha,
+                    "strict": settings.strict,
+                },
+            )
+        except OSError as error:
+            self._trouble = f"--inferbench-json: cannot write {path}: {error.strerror or error}"
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Show what was measured and judged."""
+        if self._trouble:
+            terminalreporter.write_line(self._trouble, red=True)
+        if not self._records:
+            return
+        from pytest_inferbench.report.terminal import summary
+
+        terminalreporter.section("inferbench")
+        for line in summary(self._records):
+            for span in line:
+                terminalreporter.write(span.text, **({span.style: True} if span.style else {}))
+            terminalreporter.line("")
+        settings = self._config.stash[SESSION].settings
+        if settings.update_baselines:
+            terminalreporter.line(f"baselines recorded in {settings.storage}")
+        if settings.json is not None and not self._trouble:
+            terminalreporter.line(f"result written to {settings.json}")

@@ -1,0 +1,238 @@
+"""What the plugin keeps for one pytest session: settings, the harness, and what was measured so far."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_inferbench.options import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pytest_inferbench.deployment import Deployment
+    from pytest_inferbench.events import Event
+    from pytest_inferbench.harness import Harness
+    from pytest_inferbench.measurement import Measurement
+    from pytest_inferbench.profile import Profile
+    from pytest_inferbench.verdict import Verdict
+
+__all__ = ["SESSION", "InferbenchSession"]
+
+_OVERHEAD_KEY = "inferbench/overhead_seconds"
+_OVERHEAD_GUESS = 10.0
+
+
+class InferbenchSession:
+    """The mutable state of one session, one per process; it lives in ``config.stash``."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.test = ""
+        self.records: list[dict[str, Any]] = []
+        self._settings: Settings | None = None
+        self._harness: Harness | None = None
+        self._pending: list[tuple[Measurement, dict[str, Any]]] = []
+        self._failing: list[Verdict] = []
+        self._logs: tempfile.TemporaryDirectory[str] | None = None
+        self._display = _Display(config)
+        self._run_started = (0.0, 0.0)
+
+    @property
+    def settings(self) -> Settings:
+        """The validated options, read on first use."""
+        if self._settings is None:
+            self._settings = load_settings(self.config)
+        return self._settings
+
+    @property
+    def harness(self) -> Harness:
+        """The harness of this session, made on first use: only then is anything heavy imported."""
+        if self._harness is None:
+            self._harness = self._make_harness()
+        return self._harness
+
+    @property
+    def in_use(self) -> bool:
+        """True once any option or fixture of ours was used."""
+        return self._settings is not None
+
+    def begin(self, item: pytest.Item) -> None:
+        """Note which test runs: its name without the profile is the name of its baseline."""
+        self.test = _name(item, self.settings.selected) if "inference_service" in _fixtures(item) else item.nodeid
+
+    def take_records(self) -> list[dict[str, Any]]:
+        """Return the records of the measurements since the last call."""
+        records = [record for _, record in self._pending]
+        self._pending.clear()
+        return records
+
+    def take_failing(self) -> list[Verdict]:
+        """Return the verdicts since the last call that do not let their test pass."""
+        failing, self._failing = self._failing, []
+        return failing
+
+    def overhead(self, profile: str) -> float:
+        """Return the seconds that a run under ``profile`` takes beyond its workload, as seen before or guessed."""
+        known = self.config.cache.get(_OVERHEAD_KEY, {}) if self.config.cache else {}
+        return float(known.get(profile, _OVERHEAD_GUESS))
+
+    def clear_display(self) -> None:
+        """Remove the live line, if one is shown."""
+        self._display.clear()
+
+    def close(self) -> None:
+        """Remove the logs of this session."""
+        self.clear_display()
+        if self._logs is not None:
+            self._logs.cleanup()
+
+    def _make_harness(self) -> Harness:
+        from pytest_inferbench.baselines import BaselineStore
+        from pytest_inferbench.deployment.lock import MachineLock
+        from pytest_inferbench.environment import describe_environment
+        from pytest_inferbench.harness import Harness
+        from pytest_inferbench.measurement import Policy
+
+        settings = self.settings
+        return Harness(
+            profiles=settings.project.profiles,
+            deploy=self._deployer(),
+            against=settings.against,
+            store=BaselineStore(settings.storage),
+            environment=describe_environment(settings.root),
+            policy=Policy(
+                alpha=settings.alpha,
+                strict=settings.strict,
+                missing_fails=settings.missing_fails,
+                updating=settings.update_baselines,
+            ),
+            seed=settings.seed,
+            repeats=settings.repeats,
+            budget=settings.budget,
+            drain_timeout=settings.drain_timeout,
+            lock=MachineLock(),
+            test=lambda: self.test,
+            observe=self._observe,
+            on_measured=self._on_measured,
+            on_verdict=self._on_verdict,
+        )
+
+    def _deployer(self) -> Callable[[Profile], Deployment]:
+        from pytest_inferbench.deployment.external import ExternalService
+        from pytest_inferbench.deployment.local import Launch, LocalService
+
+        settings, project = self.settings, self.settings.project
+        if settings.url is not None:
+            url = settings.url
+            return lambda profile: ExternalService(url)
+        launch = Launch(
+            service=project.service,
+            command=project.command,
+            ready=project.ready,
+            cwd=settings.root,
+            boot_timeout=settings.boot_timeout,
+        )
+        self._logs = tempfile.TemporaryDirectory(prefix="inferbench-")
+        folder, boots = Path(self._logs.name), count(1)
+        return lambda profile: LocalService(profile, launch, log=folder / f"{next(boots):03}-{profile.name}.log")
+
+    def _observe(self, event: Event) -> None:
+        from pytest_inferbench.events import Booting, Drained, Issuing
+
+        match event:
+            case Booting():
+                self._run_started = (time.monotonic(), 0.0)
+            case Issuing(total=total):
+                self._run_started = (self._run_started[0], total)
+            case Drained(profile=profile):
+                began, duration = self._run_started
+                self._remember_overhead(profile, time.monotonic() - began - duration)
+        self._display.show(event)
+
+    def _remember_overhead(self, profile: str, seconds: float) -> None:
+        if self.config.cache and not hasattr(self.config, "workerinput"):
+            known = self.config.cache.get(_OVERHEAD_KEY, {})
+            self.config.cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
+
+    def _on_measured(self, test: str, measurement: Measurement) -> None:
+        from pytest_inferbench.report.record import measurement_record
+
+        self._display.clear()
+        self._pending.append((measurement, measurement_record(test, measurement)))
+
+    def _on_verdict(self, measurement: Measurement, verdict: Verdict) -> None:
+        from pytest_inferbench.report.record import verdict_record
+
+        for known, record in self._pending:
+            if known is measurement:
+                record["verdicts"].append(verdict_record(verdict))
+        if not verdict.passed:
+            self._failing.append(verdict)
+
+
+class _Display:
+    """The live line: shown only where a person looks at a terminal; a wait for the machine is always told."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._line: Any = None
+        self._shown = False
+
+    def show(self, event: Event) -> None:
+        from pytest_inferbench.events import Waiting
+        from pytest_inferbench.report.live import LiveLine
+
+        if self._reporter is None:
+            return
+        if self._line is None:
+            self._line = LiveLine()
+        text = self._line.text(event)
+        with self._uncaptured():
+            if self._reporter.isatty:
+                width = self._reporter._tw.fullwidth - 1
+                self._reporter.rewrite(text[:width], erase=True)
+                self._shown = True
+            elif isinstance(event, Waiting):
+                self._reporter.ensure_newline()
+                self._reporter.write_line(text)
+
+    def clear(self) -> None:
+        if self._shown:
+            with self._uncaptured():
+                self._reporter.rewrite("", erase=True)
+            self._shown = False
+
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
+        if self._capture is None:
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
+        return context
+
+
+SESSION: pytest.StashKey[InferbenchSession] = pytest.StashKey()
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return list(getattr(item, "fixturenames", ()))
+
+
+def _name(item: pytest.Item, profiles: tuple[str, ...]) -> str:
+    """Return the test's node id without the profile, which is in it when several are tested."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or len(profiles) < 2:
+        return item.nodeid
+    profile = callspec.params.get("inference_service")
+    rest = str(callspec.id)
+    if rest == profile:
+        rest = ""
+    else:
+        rest = rest.removeprefix(f"{profile}-") if rest.startswith(f"{profile}-") else rest.removesuffix(f"-{profile}")
+    base = item.nodeid.removesuffix(f"[{callspec.id}]")
+    return f"{base}[{rest}]" if rest else base
