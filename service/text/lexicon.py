@@ -16,9 +16,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 SUBJECTS: Final[tuple[str, ...]] = _words(
     """phone laptop camera kettle blanket jacket hotel restaurant museum train ferry lecture novel film album
-    concert     keyboard monitor printer router backpack bicycle tent stove lamp mattress sofa garden kitchen parcel invoice ticket
-    website update recipe breakfast soup bread coffee wine umbrella watch tablet speaker headset charger cable toolbox
-    workshop course interview exhibition podcast magazine gallery library station airport cabin apartment"""
+    concert keyboard monitor printer router backpack bicycle tent stove lamp mattress sofa garden kitchen
+    parcel invoice ticket website update recipe breakfast soup bread coffee wine umbrella watch tablet
+    speaker headset charger cable toolbox workshop course interview exhibition podcast magazine gallery
+    library station airport cabin apartment"""
 )
 
 PEOPLE: Final[tuple[str, ...]] = (

@@ -1,0 +1,146 @@
+"""The immediate batcher and the classifier's queue, without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.batcher import Batcher, TooLate
+from service.classifier import Answer, Classifier, Queued, Ticket
+
+
+class _Gate:
+    """Stands for a slow engine: each batch waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.open = threading.Event()
+        self.entered = threading.Event()
+
+    def compute(self, items: Sequence[Queued]) -> list[Answer]:
+        self.batches.append([item.text for item in items])
+        self.entered.set()
+        assert self.open.wait(10)
+        return [Answer((1.0, 0.0, 0.0), batch=len(items)) for _ in items]
+
+
+def _batcher(gate: _Gate, latency_ms: int = 60_000) -> Batcher:
+    return Batcher(gate.compute, max_batch_size=3, max_latency_ms=latency_ms)
+
+
+async def _first_in(gate: _Gate, batcher: Batcher) -> asyncio.Task[Answer]:
+    first = asyncio.create_task(batcher.submit(Queued("first", Ticket())))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    return first
+
+
+def test_what_queues_up_behind_a_batch_is_the_next_batch() -> None:
+    """Proves that an idle engine gets a text at once, and a busy one everything that waited, up to the limit."""
+    gate = _Gate()
+
+    async def scenario() -> None:
+        batcher = _batcher(gate)
+        tasks = [await _first_in(gate, batcher)]
+        tasks += [asyncio.create_task(batcher.submit(Queued(str(n), Ticket()))) for n in range(4)]
+        await asyncio.sleep(0)
+        gate.open.set()
+        answers = await asyncio.gather(*tasks)
+        assert [answer.batch for answer in answers] == [1, 3, 3, 3, 1]
+
+    asyncio.run(scenario())
+    assert gate.batches == [["first"], ["0", "1", "2"], ["3"]]
+
+
+def test_a_cancelled_request_takes_no_place_in_a_batch() -> None:
+    """Proves that work whose waiter has gone is dropped from the queue."""
+    gate = _Gate()
+
+    async def scenario() -> None:
+        batcher = _batcher(gate)
+        first = await _first_in(gate, batcher)
+        gone, stays = (asyncio.create_task(batcher.submit(Queued(name, Ticket()))) for name in ("gone", "stays"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(first, stays)
+
+    asyncio.run(scenario())
+    assert gate.batches == [["first"], ["stays"]]
+
+
+def test_a_request_that_would_be_late_is_shed() -> None:
+    """Proves that a text older than the limit is refused and not computed, while a fresh one is served."""
+    gate = _Gate()
+
+    async def scenario() -> None:
+        batcher = _batcher(gate, latency_ms=20_000)
+        first = await _first_in(gate, batcher)
+        old = asyncio.create_task(batcher.submit(Queued("old", Ticket(arrived_ns=Ticket().arrived_ns - 30 * 10**9))))
+        new = asyncio.create_task(batcher.submit(Queued("new", Ticket())))
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(first, new)
+        with pytest.raises(TooLate):
+            await old
+
+    asyncio.run(scenario())
+    assert gate.batches == [["first"], ["new"]]
+
+
+def test_a_failing_batch_fails_its_own_requests_only() -> None:
+    """Proves that an engine's error reaches who asked, and that the next request is served."""
+    calls: list[int] = []
+
+    def compute(items: Sequence[Queued]) -> list[Answer]:
+        calls.append(len(items))
+        if len(calls) == 1:
+            raise ArithmeticError("broken")
+        return [Answer((1.0, 0.0, 0.0)) for _ in items]
+
+    async def scenario() -> None:
+        batcher = Batcher(compute, max_batch_size=3, max_latency_ms=1000)
+        with pytest.raises(ArithmeticError):
+            await batcher.submit(Queued("one", Ticket()))
+        assert (await batcher.submit(Queued("two", Ticket()))).probabilities == (1.0, 0.0, 0.0)
+
+    asyncio.run(scenario())
+
+
+class _Counting:
+    """An engine that answers by the length of the text and remembers what it computed."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        self.seen.extend(texts)
+        return [[len(text)] for text in texts]
+
+    def logits(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        return np.array([[row[0], 0.0, 1.0] for row in ids], dtype=np.float32)
+
+
+def test_abandoned_texts_are_not_computed_and_rows_follow_the_labels() -> None:
+    """Proves that abandoned work is skipped, others keep their places, and outputs are put in our label order."""
+    engine = _Counting()
+    classifier = Classifier(engine, label_rows=(2, 1, 0))
+    items = [Queued("aa", Ticket()), Queued("gone", Ticket(abandoned=True)), Queued("bbbb", Ticket())]
+    answers = classifier.classify(items)
+    assert engine.seen == ["aa", "bbbb"]
+    assert answers[1].probabilities == ()
+    assert answers[0].batch == answers[2].batch == 2
+    assert answers[2].body()["label"] == "positive"
+    assert sum(answers[2].probabilities) == pytest.approx(1.0)
+    assert answers[2].probabilities[2] > answers[0].probabilities[2]
+
+
+def test_server_timing_is_the_standard_header() -> None:
+    """Proves the exact form of the header: milliseconds, and the batch size as a description."""
+    answer = Answer((1.0, 0.0, 0.0), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, batch=8)
+    assert answer.server_timing() == 'queue;dur=1.500, tokenize;dur=0.020, infer;dur=9.000, batch;desc="8"'
