@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, cast
@@ -126,22 +127,31 @@ class LoadGenerator:
                 stderr=stderr,
                 env=_worker_environment(),
             )
+            # A thread of our own: the default executor may be full of the caller's work.
+            talker = ThreadPoolExecutor(1, "inferbench-loadgen")
             try:
-                return await loop.run_in_executor(None, self._converse, worker, job, loop)
+                return await loop.run_in_executor(talker, self._converse, worker, job, loop)
             except (EOFError, OSError, ValueError) as error:
                 _end(worker)
                 raise LoadError(_epitaph(worker.returncode, _tail(stderr), error)) from None
             finally:
-                _end(worker)
+                _end(worker)  # which ends the conversation too
+                talker.shutdown()
 
     def _converse(self, worker: subprocess.Popen[bytes], job: Message, loop: asyncio.AbstractEventLoop) -> Message:
         """Hand over the job, pass reports on, return the result; in a thread, so that a busy loop delays nothing."""
         assert worker.stdin is not None
         assert worker.stdout is not None
-        send(worker.stdin, job)
-        while (message := receive(worker.stdout)).kind == "progress":
-            if self._on_progress is not None:
-                loop.call_soon_threadsafe(self._on_progress, _progress(message.facts))
+        try:
+            send(worker.stdin, job)
+            while (message := receive(worker.stdout)).kind == "progress":
+                if self._on_progress is not None:
+                    loop.call_soon_threadsafe(self._on_progress, _progress(message.facts))
+        except (EOFError, OSError):
+            # Its pipes closed first; let it end by itself, so that the true cause is reported.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(_EXIT_SECONDS)
+            raise
         return message
 
 
@@ -178,13 +188,14 @@ def _worker_environment() -> dict[str, str]:
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker if it still runs, and let go of its pipes."""
+    """End the worker if it still runs, and close its pipes: in this order, for a thread may be waiting on them."""
     if worker.poll() is None:
-        if worker.stdin is not None:
-            with contextlib.suppress(OSError):  # it died while being written to
-                worker.stdin.close()
         worker.kill()
         worker.wait(_EXIT_SECONDS)
+    for pipe in (worker.stdin, worker.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was still to be flushed has nowhere to go
+                pipe.close()
 
 
 def _tail(stderr: IO[bytes]) -> str:
