@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pytest_inferbench.baselines import Baseline, BaselineStore
@@ -211,7 +211,7 @@ class Harness:
         if self.against == profile:
             return None, f"profile {profile} is the reference of this session (--against)"
         if self.against is not None:
-            return Reference(label=f"profile {self.against}, same session", runs=tuple(runs[self.against])), ""
+            return Reference(label=f"profile {self.against}", runs=tuple(runs[self.against])), ""
         machine = self.environment.machine
         record = "record one with --update-baselines, or compare within the session with --against"
         try:
@@ -228,7 +228,7 @@ class Harness:
             return None, f"the stored baseline is of another workload ({dict(stored.workload)}); {record}"
         return (
             Reference(
-                label=f"the baseline of {stored.recorded[:10]}",
+                label=f"baseline {stored.recorded[:10]}",
                 runs=stored.runs,
                 differences=self.environment.differences(stored.environment),
             ),
@@ -240,7 +240,7 @@ class Harness:
 class InferenceService:
     """The handle that a test gets: the service under one profile, booted on demand."""
 
-    harness: Harness
+    harness: Harness = field(repr=False)
     profile: str
 
     def running(self) -> AbstractContextManager[str]:

@@ -63,7 +63,7 @@ def _measurement(record: Record) -> Iterator[Line]:
     yield from _rows(record["workload"]["name"], record, style="")
     reference = record["reference"]
     if reference is not None:
-        yield from _rows(f"  {reference['label']}", reference, style="light")
+        yield from _rows(f"  vs {reference['label']}", reference, style="light")
         if not any(verdict["kind"] == "regression" for verdict in record["verdicts"]):
             yield from _checks("compared", reference["comparisons"])
     for verdict in record["verdicts"]:

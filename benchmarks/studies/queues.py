@@ -1,0 +1,83 @@
+"""Simulated services for studies of the gate: a single-server queue, with everything between two boots that varies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Cell", "simulate"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a study; times are in units of the mean service time of the unchanged service.
+
+    ``cv``: coefficient of variation of the gaps (1 = Poisson, else gamma). ``utilisation``: of the unchanged service.
+    ``boot_noise``: standard deviation of the log speed of a boot; ``heavy`` draws it from Student's t with 3 degrees
+    of freedom, scaled to the same standard deviation. ``drift``: log speed lost over a whole session, common to neighbouring runs, which
+    are interleaved ABBA. ``jitter``: log standard deviation of one request's service time, independent on both
+    sides. ``slower``: factor of the candidate's service times. ``tail``: one request in fifty takes five times as
+    long on the candidate. ``independent``: the sides draw their own schedules and payloads.
+    """
+
+    cv: float = 1.0
+    utilisation: float = 0.5
+    boot_noise: float = 0.01
+    pairs: int = 5
+    requests: int = 400
+    slower: float = 1.0
+    tail: bool = False
+    heavy: bool = False
+    drift: float = 0.0
+    jitter: float = 0.02
+    independent: bool = False
+
+
+def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return the latencies of both sides, reference first, each of shape (comparisons, pairs, requests)."""
+    shape = (comparisons, cell.pairs, cell.requests)
+    gaps, sizes = _gaps(cell, shape, rng), _sizes(shape, rng)
+    sides = []
+    for side in range(2):
+        if side and cell.independent:
+            gaps, sizes = _gaps(cell, shape, rng), _sizes(shape, rng)
+        service = sizes * np.exp(_speeds(cell, side, shape[:2], rng))[..., None]
+        if cell.jitter:
+            service = service * np.exp(cell.jitter * rng.standard_normal(shape))
+        if side:
+            service = service * cell.slower
+            if cell.tail:
+                service = np.where(rng.random(shape) < 0.02, 5 * service, service)
+        sides.append(_sojourn(gaps, service))
+    return sides[0], sides[1]
+
+
+def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Gamma gaps with mean 1 / utilisation; a coefficient of variation of 1 is the Poisson process."""
+    k = cell.cv**-2
+    return rng.gamma(k, 1 / (k * cell.utilisation), shape)
+
+
+def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Service times from payload sizes: a fixed part, and one per token (log-normal, median 24, p95 64, at most 128)."""
+    tokens = np.minimum(24 * np.exp(np.log(64 / 24) / 1.645 * rng.standard_normal(shape)), 128)
+    service = 10 + tokens
+    return service / 38.7  # the mean of 10 + tokens, so that the mean service time is 1
+
+
+def _speeds(cell: Cell, side: int, shape: tuple[int, int], rng: np.random.Generator) -> Array:
+    comparisons, pairs = shape
+    noise = rng.standard_t(3, shape) / np.sqrt(3) if cell.heavy else rng.standard_normal(shape)
+    at = np.array([2 * k + (side if k % 2 == 0 else 1 - side) for k in range(pairs)])
+    return cell.boot_noise * noise + cell.drift * at / (2 * pairs - 1)
+
+
+def _sojourn(gaps: Array, service: Array) -> Array:
+    """Lindley's recursion in closed form: the wait is the walk of service minus gap above its running minimum."""
+    step = service[..., :-1] - gaps[..., 1:]
+    walk = np.concatenate([np.zeros((*service.shape[:-1], 1)), np.cumsum(step, axis=-1)], axis=-1)
+    return walk - np.minimum.accumulate(walk, axis=-1) + service
