@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
@@ -111,7 +112,8 @@ def test_a_generator_needs_a_host_and_a_drain(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True])
-async def test_concurrency_must_be_a_count(bad):
+def test_concurrency_must_be_a_count(bad):
     """A closed loop with no users is refused."""
+    generator = LoadGenerator(Target(HOST))
     with pytest.raises(ValidationError, match="concurrency"):
-        await LoadGenerator(Target(HOST)).issue_closed([None], concurrency=bad)
+        asyncio.run(generator.issue_closed([None], concurrency=bad))
