@@ -44,13 +44,14 @@ class ServiceSettings:
     """How requests are served. The defaults are BentoML's own, and one request at a time.
 
     With ``batching``, up to ``max_batch_size`` requests are computed together, and those expected to be older than
-    ``max_latency_ms`` when they are done get a 503. ``batcher`` chooses who collects them: ``bentoml`` is BentoML's
-    adaptive batching, which may hold requests back for company; ``immediate`` is :mod:`service.batcher`, which does
-    not. ``timeout_s``: 504 after so many seconds.
+    ``max_latency_ms`` when they are done get a 503. ``batcher`` chooses who collects them: ``immediate`` is
+    :mod:`service.batcher`, which never holds a request back while the engine is idle; ``bentoml`` is BentoML's own
+    adaptive batching, which after a burst does, for about as long as the burst had queued.
+    ``timeout_s``: 504 after so many seconds.
     """
 
     batching: bool = False
-    batcher: Batcher = "bentoml"
+    batcher: Batcher = "immediate"
     max_batch_size: int = 16
     max_latency_ms: int = 60_000
     timeout_s: float = 60.0
