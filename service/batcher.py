@@ -2,8 +2,10 @@
 
 BentoML's own adaptive batching waits for company as long as its recent batches waited: after a burst it delays single
 requests by that burst's queueing time although nothing else runs (measured after 1000 requests at once: 6 s each,
-against 25 ms). Latency would depend on what ran before, which no benchmark can tell from a slow model. Here a batch is whatever has queued up while the
-previous one was computed, at most ``max_batch_size``: under light load one text, under heavy load full batches.
+against 25 ms). Latency would depend on what ran before, which no benchmark can tell from a slow model.
+
+Here a batch is whatever has queued up while the previous one was computed, at most ``max_batch_size``: under light
+load one text, under heavy load full batches.
 """
 
 from __future__ import annotations
