@@ -15,7 +15,7 @@ from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.pairing import Pairing, Sample, Side, pair_up, read_side
 from pytest_inferbench.stats.paired import PairedMean, median_interval, paired_mean, pairs_to_decide
 from pytest_inferbench.stats.proportions import holm
-from pytest_inferbench.stats.quantiles import log_ratio, quantile, samples_needed
+from pytest_inferbench.stats.quantiles import log_ratio, samples_needed, smooth_quantiles
 
 __all__ = ["METRICS", "PERCENTILES", "Comparison", "compare", "compare_family"]
 
@@ -98,8 +98,8 @@ def compare(
     if metric == "throughput" and any(sample.run is None for side in sides for sample in side):
         raise ValidationError("throughput needs Run objects: latencies alone do not say when answers came back")
     pairing = pair_up(*sides)
-    figures = [[_figure(sample, metric) for sample in side] for side in zip(*pairing.pairs, strict=True)]
-    before, after = np.array(figures or [[], []])
+    figures = np.array([_figures(r, c, metric) for r, c in pairing.pairs]).reshape(-1, 2)
+    before, after = figures[:, 0], figures[:, 1]
     finding = _weigh(pairing, before, after, metric, margin, alpha)
     return _conclude(sides, pairing, before, after, finding, metric, margin, alpha)
 
@@ -141,10 +141,14 @@ def _check_number(value: float, what: str, low: float, high: float) -> None:
         raise ValidationError(f"{what} must be a number {wanted}, got {value!r}")
 
 
-def _figure(sample: Sample, metric: str) -> float:
-    """Return the metric of one run; +inf where failures leave it undefined."""
+def _figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
+    """Return the metric of the two runs of a pair; +inf where failures leave it undefined."""
     if metric in PERCENTILES:
-        return quantile(sample.latencies, PERCENTILES[metric])
+        return smooth_quantiles(reference.latencies, candidate.latencies, PERCENTILES[metric])
+    return _figure(reference, metric), _figure(candidate, metric)
+
+
+def _figure(sample: Sample, metric: str) -> float:
     if metric == "mean":
         return float(sample.latencies.mean())
     if metric == "error_rate":
