@@ -28,9 +28,9 @@ __all__ = [
 
 #: Rate (per second), CV of the gaps and duration (seconds) where the configuration says nothing else.
 DEFAULT_WORKLOADS = {
-    "steady": {"rate": 5.0, "cv": 1.0, "duration": 20.0},
-    "bursty": {"rate": 5.0, "cv": 3.0, "duration": 20.0},
-    "high_intensity": {"rate": 40.0, "cv": 1.0, "duration": 20.0},
+    "steady": {"rate": 6.0, "cv": 1.0, "duration": 15.0},
+    "bursty": {"rate": 6.0, "cv": 3.0, "duration": 15.0},
+    "high_intensity": {"rate": 40.0, "cv": 1.0, "duration": 15.0},
 }
 
 
