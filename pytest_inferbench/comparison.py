@@ -11,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.evidence import METRICS, PERCENTILES, TOLERANCE, Evidence, figures, weigh
 from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.pairing import Pairing, Sample, Side, pair_up, read_side
-from pytest_inferbench.stats.paired import PairedMean, median_interval, paired_mean, pairs_to_decide
+from pytest_inferbench.stats.paired import pairs_to_decide
 from pytest_inferbench.stats.proportions import holm
-from pytest_inferbench.stats.quantiles import log_ratio, samples_needed, smooth_quantiles
+from pytest_inferbench.stats.quantiles import log_ratio, samples_needed
 
 __all__ = ["METRICS", "PERCENTILES", "Comparison", "compare", "compare_family"]
-
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-METRICS = (*PERCENTILES, "mean", "error_rate", "throughput")
-
-#: Logarithms that agree to this much are equal: 5 % slower is not more than 5 % slower because of rounding.
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +51,14 @@ class Comparison:
     more_pairs: int | None = None
     #: p-value of "better than the margin", so that a family can hold IMPROVED to the same standard.
     p_improved: float = 1.0
+    #: Every candidate run failed or saturated where no reference run did (or the reverse): not a matter of chance.
+    evident: bool = False
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
             f"a Comparison has no truth value: {self.metric} is {self.outcome}; look at .outcome "
             f"(`assert compare(...).outcome is Outcome.PASS`)"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """What the pairs say on a scale where more is worse and 0 is no difference."""
-
-    centre: float
-    low: float
-    high: float
-    p_worse: float
-    p_better: float
-    estimate: PairedMean | None
-    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -98,10 +82,9 @@ def compare(
     if metric == "throughput" and any(sample.run is None for side in sides for sample in side):
         raise ValidationError("throughput needs Run objects: latencies alone do not say when answers came back")
     pairing = pair_up(*sides)
-    figures = np.array([_figures(r, c, metric) for r, c in pairing.pairs]).reshape(-1, 2)
-    before, after = figures[:, 0], figures[:, 1]
-    finding = _weigh(pairing, before, after, metric, margin, alpha)
-    return _conclude(sides, pairing, before, after, finding, metric, margin, alpha)
+    before, after = figures(pairing, metric)
+    evidence = weigh(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
+    return _conclude(sides, pairing, before, after, evidence, metric, margin, alpha)
 
 
 def compare_family(
@@ -125,11 +108,10 @@ def compare_family(
 
 
 def _adjust(c: Comparison, p_worse: float, p_better: float) -> Comparison:
-    # An infinite bound means that every candidate run failed where no reference run did: not a matter of chance.
-    if c.outcome is Outcome.REGRESSED and p_worse > c.alpha and math.isfinite(c.interval[0]):
+    if c.outcome is Outcome.REGRESSED and p_worse > c.alpha and not c.evident:
         reason = f"worse on its own (p = {c.p_value:.3f}), but not as one of a family of metrics (Holm {p_worse:.3f})"
         return replace(c, adjusted_p=p_worse, outcome=Outcome.INCONCLUSIVE, reasons=(reason, *c.reasons))
-    if c.outcome is Outcome.IMPROVED and p_better > c.alpha and math.isfinite(c.interval[1]):
+    if c.outcome is Outcome.IMPROVED and p_better > c.alpha and not c.evident:
         reason = f"better on its own, but not as one of a family of metrics (Holm {p_better:.3f})"
         return replace(c, adjusted_p=p_worse, outcome=Outcome.PASS, reasons=(reason, *c.reasons))
     return replace(c, adjusted_p=p_worse)
@@ -141,91 +123,12 @@ def _check_number(value: float, what: str, low: float, high: float) -> None:
         raise ValidationError(f"{what} must be a number {wanted}, got {value!r}")
 
 
-def _figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
-    """Return the metric of the two runs of a pair; +inf where failures leave it undefined."""
-    if metric in PERCENTILES:
-        return smooth_quantiles(reference.latencies, candidate.latencies, PERCENTILES[metric])
-    return _figure(reference, metric), _figure(candidate, metric)
-
-
-def _figure(sample: Sample, metric: str) -> float:
-    if metric == "mean":
-        return float(sample.latencies.mean())
-    if metric == "error_rate":
-        return sample.error_rate
-    return sample.run.throughput if sample.run is not None else math.nan
-
-
-def _weigh(
-    pairing: Pairing,
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    metric: str,
-    margin: float,
-    alpha: float,
-) -> _Finding:
-    """Return what the pairs say: differences of error rates, else logarithms of ratios, with more = worse."""
-    if before.size == 0:
-        return _Finding(math.nan, -math.inf, math.inf, 1.0, 1.0, None)
-    if metric == "error_rate":
-        return _weigh_errors(pairing, after - before, margin, alpha)
-    limit = math.log1p(margin)
-    logs = log_ratio(after, before) if metric != "throughput" else log_ratio(before, after)
-    if np.isfinite(logs).all():
-        return _from_mean(paired_mean(logs), limit, alpha)
-    return _weigh_infinite(pairing, logs, metric, limit, margin, alpha)
-
-
-def _from_mean(estimate: PairedMean, limit: float, alpha: float) -> _Finding:
-    low, high = estimate.interval(alpha)
-    worse, better = estimate.p_above(limit), estimate.p_below(-limit)
-    return _Finding(estimate.mean, low, high, worse, better, estimate)
-
-
-def _weigh_errors(pairing: Pairing, differences: NDArray[np.float64], margin: float, alpha: float) -> _Finding:
-    finding = _from_mean(paired_mean(differences), margin, alpha)
-    # Runs that agree to the last failure still leave rates of 1 - alpha^(1/n) possible: no t interval knows that.
-    unseen = 1 - alpha ** (1 / sum(c.latencies.size for _, c in pairing.pairs))
-    low, high = min(finding.low, finding.centre - unseen), max(finding.high, finding.centre + unseen)
-    return replace(finding, low=low, high=high)
-
-
-def _weigh_infinite(
-    pairing: Pairing, logs: NDArray[np.float64], metric: str, limit: float, margin: float, alpha: float
-) -> _Finding:
-    """Judge a metric that failures leave undefined in some runs: by order statistics, else by the error rate."""
-    undefined = int(np.isnan(logs).sum())
-    gone, lost = int(np.isposinf(logs).sum()), int(np.isneginf(logs).sum())
-    notes = [
-        f"in {count} of {logs.size} pairs so much failed that {metric} is undefined {where}"
-        for count, where in ((gone, "in the candidate only"), (lost, "in the reference only"), (undefined, "on both"))
-        if count
-    ]
-    if metric == "throughput":
-        notes = [f"{gone + lost + undefined} of {logs.size} pairs hold a run without a single good answer"]
-    if logs.size >= 2 and gone == logs.size:
-        return _Finding(math.inf, math.inf, math.inf, 0.5**gone, 1.0, None, tuple(notes))
-    if logs.size >= 2 and lost == logs.size:
-        return _Finding(-math.inf, -math.inf, -math.inf, 1.0, 0.5**lost, None, tuple(notes))
-    known = logs[~np.isnan(logs)]
-    if known.size < 2:
-        return _Finding(math.nan, -math.inf, math.inf, 1.0, 1.0, None, (*notes, "judge it by error_rate instead"))
-    centre, low, high = median_interval(known, alpha)
-    worse = _sign_p(int((known > limit + _TOLERANCE).sum()), known.size)
-    better = _sign_p(int((known < -limit - _TOLERANCE).sum()), known.size)
-    return _Finding(centre, low, high, worse, better, None, (*notes, "the interval is that of the median pair"))
-
-
-def _sign_p(successes: int, n: int) -> float:
-    return math.fsum(math.comb(n, k) for k in range(successes, n + 1)) / float(2**n)
-
-
 def _conclude(
     sides: tuple[tuple[Sample, ...], tuple[Sample, ...]],
     pairing: Pairing,
     before: NDArray[np.float64],
     after: NDArray[np.float64],
-    finding: _Finding,
+    evidence: Evidence,
     metric: str,
     margin: float,
     alpha: float,
@@ -237,18 +140,18 @@ def _conclude(
     more: int | None = None
     if doubt:
         outcome = Outcome.INCONCLUSIVE
-    elif finding.low > limit + _TOLERANCE:
+    elif evidence.low > limit + TOLERANCE:
         outcome = Outcome.REGRESSED
-    elif finding.high < -limit - _TOLERANCE:
+    elif evidence.high < -limit - TOLERANCE:
         outcome = Outcome.IMPROVED
-    elif finding.high < limit - _TOLERANCE:
+    elif evidence.high < limit - TOLERANCE:
         outcome = Outcome.PASS
     else:
         outcome = Outcome.INCONCLUSIVE
-        more = pairs_to_decide(finding.estimate, limit, alpha) if finding.estimate is not None else None
+        more = pairs_to_decide(evidence.estimate, limit, alpha) if evidence.estimate is not None else None
         doubt = (_undecided(more, margin),)
-    low, high = finding.low, finding.high
-    ratio = _ratio(before, after) if absolute else finding.centre
+    low, high = evidence.low, evidence.high
+    ratio = _ratio(before, after) if absolute else evidence.centre
     if not absolute:
         low, high, ratio = _exp(low), _exp(high), _exp(ratio)
     if metric == "throughput":
@@ -259,7 +162,7 @@ def _conclude(
         outcome=outcome,
         ratio=ratio,
         interval=(low, high),
-        reasons=(*doubt, *finding.notes, *pairing.notes),
+        reasons=(*doubt, *evidence.notes, *pairing.notes),
         reference=typical(before),
         candidate=typical(after),
         pairs=pairs,
@@ -268,9 +171,10 @@ def _conclude(
         margin=float(margin),
         alpha=float(alpha),
         pair_ratios=tuple(float(_ratio(before[k : k + 1], after[k : k + 1])) for k in range(pairs)),
-        p_value=finding.p_worse,
+        p_value=evidence.p_worse,
         more_pairs=more,
-        p_improved=finding.p_better,
+        p_improved=evidence.p_better,
+        evident=evidence.evident,
     )
 
 

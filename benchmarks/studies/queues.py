@@ -16,10 +16,10 @@ Array = NDArray[np.float64]
 class Cell:
     """One cell of a study; times are in units of the mean service time of the unchanged service.
 
-    ``cv``: coefficient of variation of the gaps (1 = Poisson, else gamma). ``utilisation``: of the unchanged service.
-    ``boot_noise``: standard deviation of the log speed of a boot; ``heavy`` draws it from Student's t with 3 degrees
-    of freedom, scaled to the same standard deviation. ``drift``: log speed lost over a whole session, common to neighbouring runs, which
-    are interleaved ABBA. ``jitter``: log standard deviation of one request's service time, independent on both
+    ``cv``: coefficient of variation of the gaps (1 = Poisson, else gamma). ``utilisation``: of the unchanged
+    service. ``boot_noise``: standard deviation of the log speed of a boot; ``heavy`` draws it from Student's t with
+    3 degrees of freedom, scaled to the same standard deviation. ``drift``: log speed lost over a whole session of
+    runs interleaved ABBA. ``jitter``: log standard deviation of one request's service time, independent on both
     sides. ``slower``: factor of the candidate's service times. ``tail``: one request in fifty takes five times as
     long on the candidate. ``independent``: the sides draw their own schedules and payloads.
     """
@@ -63,14 +63,14 @@ def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array
 
 
 def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Service times from payload sizes: a fixed part, and one per token (log-normal, median 24, p95 64, at most 128)."""
+    """Service times: a fixed part, and one per token (log-normal: median 24, p95 64, at most 128)."""
     tokens = np.minimum(24 * np.exp(np.log(64 / 24) / 1.645 * rng.standard_normal(shape)), 128)
     service = 10 + tokens
     return service / 38.7  # the mean of 10 + tokens, so that the mean service time is 1
 
 
 def _speeds(cell: Cell, side: int, shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    comparisons, pairs = shape
+    _, pairs = shape
     noise = rng.standard_t(3, shape) / np.sqrt(3) if cell.heavy else rng.standard_normal(shape)
     at = np.array([2 * k + (side if k % 2 == 0 else 1 - side) for k in range(pairs)])
     return cell.boot_noise * noise + cell.drift * at / (2 * pairs - 1)

@@ -16,16 +16,20 @@ __all__ = ["PairedMean", "median_interval", "paired_mean", "pairs_to_decide"]
 #: Differences that agree to this much are equal: what is left is the rounding of floating-point logarithms.
 _ROUNDING = 1e-12
 
+#: From this many pairs on the t bound needs no second opinion.
+_ENOUGH = 8
+
 
 @dataclass(frozen=True, slots=True)
 class PairedMean:
     """Inference on the mean of n paired differences; zero is "no change". ``values``: shape (n,), finite, n >= 1.
 
-    Both ends of the interval are Student's t bounds (n - 1 df), except that an end which excludes "no change" must
-    earn it twice: it stands if the signed ranks (Wilcoxon, which no single odd pair can carry) agree at alpha, else
-    it is held to alpha / 2, though never moved past zero. The interval contains the plain t interval, so it covers
-    at least as often; false alarms about unchanged services about halve, and power hardly moves, because a real
-    change shows in every pair.
+    Both ends of the interval are Student's t bounds (n - 1 df), except that with fewer than 8 pairs an end which
+    excludes "no change" must earn it twice: it stands if the signed ranks (Wilcoxon, which no single odd pair can
+    carry) agree at alpha, else it is held to alpha / 2, though never moved past zero. The interval contains the
+    plain t interval, so it covers at least as often. Few pairs are where chance makes a standard deviation small
+    and so convicts the innocent: false alarms of simulated unchanged services fall by a third to a half, and power
+    hardly moves, because a real change shows in every pair. From 8 pairs on the plain bound already keeps it.
     """
 
     values: tuple[float, ...]
@@ -71,6 +75,8 @@ class PairedMean:
         if self.n < 2:
             return 1.0
         t = self._t_p(threshold)
+        if self.n >= _ENOUGH:
+            return t
         return min(1.0, 2 * t, max(t, _signed_rank_p(np.array(self.values) - threshold)))
 
     def p_below(self, threshold: float) -> float:
@@ -88,7 +94,7 @@ class PairedMean:
 
     def _lower(self, alpha: float) -> float:
         plain = self.mean - float(stats.t.isf(alpha, self.n - 1)) * self.se
-        if plain <= 0:
+        if plain <= 0 or self.n >= _ENOUGH:
             return plain
         strict = self.mean - float(stats.t.isf(alpha / 2, self.n - 1)) * self.se
         ranks = _signed_rank_bound(np.array(self.values), alpha)
@@ -154,7 +160,7 @@ def pairs_to_decide(estimate: PairedMean, threshold: float, alpha: float, *, mos
     if gap <= _ROUNDING:
         return None
     sizes = np.arange(max(estimate.n, 2), most + 1)
-    level = alpha / 2 if estimate.mean > threshold else alpha
-    half = stats.t.isf(level, sizes - 1) * estimate.sd / np.sqrt(sizes)
+    strict = (estimate.mean > threshold) & (sizes < _ENOUGH)
+    half = stats.t.isf(np.where(strict, alpha / 2, alpha), sizes - 1) * estimate.sd / np.sqrt(sizes)
     enough = np.flatnonzero(half < gap)
     return int(sizes[enough[0]]) - estimate.n if enough.size else None

@@ -11,6 +11,8 @@ __all__ = ["log_ratio", "quantile", "samples_needed", "smooth_quantiles"]
 
 #: A percentile is smoothed over at most this much probability on either side.
 _WIDEST = 0.05
+#: ... and p99, of which 400 requests hold four, over as much as this.
+_NARROWEST = 0.009
 _GRID = 40
 
 
@@ -40,8 +42,8 @@ def smooth_quantiles(first: NDArray[np.float64], second: NDArray[np.float64], p:
     """Return the ``p`` quantile of two runs, each smoothed over the same window around ``p``; +inf as `quantile`.
 
     One order statistic is a noisy thing: the quantile function, on the log scale, is averaged over p ± h with
-    h = (1 - p) / 2, at most 0.05: p92.5 to p97.5 for p95. That is about as wide as what 400 requests leave open,
-    and narrow enough that a change of the slowest fiftieth alone does not look like one of p95. (Harrell and
+    h = (1 - p) / 2, at most 0.05: p92.5 to p97.5 for p95 (p99: p98.1 to p99.9). That is about as wide as what 400
+    requests leave open, and narrow enough that a change of the slowest fiftieth alone is none of p95. (Harrell and
     Davis 1982 smooth with a beta kernel, which reaches the maximum and so gives way to a single failure.) The
     window stays clear of failed requests and of zeros, down to nothing. For second = c * first the two results
     differ by exactly that factor.
@@ -49,7 +51,7 @@ def smooth_quantiles(first: NDArray[np.float64], second: NDArray[np.float64], p:
     plain = quantile(first, p), quantile(second, p)
     if not all(0 < value < np.inf for value in plain):
         return plain
-    width = min((1 - p) / 2, p / 2, _WIDEST)
+    width = min(max((1 - p) / 2, min(0.9 * (1 - p), _NARROWEST)), p / 2, _WIDEST)
     ordered = [np.sort(first), np.sort(second)]
     for run in ordered:
         finite, zeros = int(np.searchsorted(run, np.inf)), int(np.searchsorted(run, 0.0, side="right"))
