@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_inferbench.arrivals import ArrivalProcess, Constant, Gamma, Poisson, Replay, Schedule
-    from pytest_inferbench.environment import Environment
     from pytest_inferbench.errors import (
         BaselineError,
         ConfigurationError,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         LoadError,
         ValidationError,
     )
+    from pytest_inferbench.fingerprint import Environment
     from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
     from pytest_inferbench.measurement import Measurement
     from pytest_inferbench.run import Failure, Run
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arrivals": ("ArrivalProcess", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
-    "environment": ("Environment",),
     "errors": (
         "BaselineError",
         "ConfigurationError",
@@ -38,6 +37,7 @@ _MODULES = {
         "LoadError",
         "ValidationError",
     ),
+    "fingerprint": ("Environment",),
     "loadgen": ("LoadGenerator", "Progress", "ResponseCheck", "Target"),
     "measurement": ("Measurement",),
     "run": ("Failure", "Run"),

@@ -1,4 +1,4 @@
-"""The environment a measurement was made in: which machine, and what ran on it."""
+"""Reads the environment that a measurement is made in: which machine, and what runs on it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Environment", "describe_environment"]
+from pytest_inferbench.fingerprint import Environment
+
+__all__ = ["describe_environment"]
 
 #: Distributions whose version may be what changed a latency.
 _DISTRIBUTIONS = (
@@ -26,43 +26,6 @@ _DISTRIBUTIONS = (
     "numpy",
     "uvicorn",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """What is recorded of a machine and its software.
-
-    Only ``machine`` decides whether two measurements may be compared: CPU model and number of CPUs. The rest is
-    shown where it differs, because it may be what changed the figures.
-    """
-
-    machine: str
-    cpu: str
-    cpus: int
-    memory_gib: float
-    system: str
-    python: str
-    packages: Mapping[str, str] = field(default_factory=dict)
-    revision: str | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    def differences(self, other: Mapping[str, object]) -> tuple[str, ...]:
-        """Return ``"torch 2.12 -> 2.13"`` for everything in which ``other``, the earlier one, differs."""
-        changes: list[str] = []
-        for name in ("cpu", "cpus", "system", "python", "revision"):
-            before, now = other.get(name), getattr(self, name)
-            if before != now:
-                changes.append(f"{name} {before} -> {now}")
-        packages = other.get("packages")
-        before_packages = packages if isinstance(packages, Mapping) else {}
-        for name in sorted({*self.packages, *before_packages}):
-            before, now = before_packages.get(name, "absent"), self.packages.get(name, "absent")
-            if before != now:
-                changes.append(f"{name} {before} -> {now}")
-        return tuple(changes)
 
 
 def describe_environment(root: Path) -> Environment:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pytest_inferbench.baselines import Baseline, BaselineStore
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.environment import Environment
 from pytest_inferbench.errors import BaselineError, ConfigurationError
 from pytest_inferbench.events import Booting, Drained, Issuing, Observer, Ready, Waiting
+from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
 from pytest_inferbench.measurement import Measurement, Policy, Reference
 from pytest_inferbench.profile import Profile, did_you_mean

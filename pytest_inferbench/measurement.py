@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pytest_inferbench.environment import Environment
+from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.quantity import parse_fraction
 from pytest_inferbench.run import Run
 from pytest_inferbench.slo import SLO, check_slo
