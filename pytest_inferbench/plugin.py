@@ -50,18 +50,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
     """Mark async tests that use our fixtures for pytest-asyncio, which decides just after this hook."""
-    if not inspect.iscoroutinefunction(obj) or not collector.istestfunction(obj, name):
+    function = obj.__func__ if isinstance(obj, staticmethod | classmethod) else obj
+    if not inspect.iscoroutinefunction(function) or not collector.istestfunction(obj, name):
         return
-    marks = {mark.name for mark in getattr(obj, "pytestmark", [])} | {mark.name for mark in collector.iter_markers()}
-    if marks.isdisjoint({"asyncio", "anyio", "trio"}) and not _FIXTURES.isdisjoint(_closure(collector, obj)):
-        pytest.mark.asyncio(obj)
+    marks = {mark.name for mark in (*getattr(function, "pytestmark", ()), *collector.iter_markers())}
+    if marks.isdisjoint({"asyncio", "anyio", "trio"}) and not _FIXTURES.isdisjoint(_closure(collector, function)):
+        pytest.mark.asyncio(function)
 
 
-def _closure(collector: pytest.Module | pytest.Class, obj: Any) -> set[str]:
+def _closure(collector: pytest.Module | pytest.Class, function: object) -> set[str]:
     """Return the fixtures that a test function uses, through other fixtures too."""
-    cls = collector.obj if isinstance(collector, pytest.Class) else None
     manager: Any = collector.session._fixturemanager
-    return set(manager.getfixtureinfo(collector, obj, cls).names_closure)
+    # Not told that it is a method: "self" as a fixture does no harm, the loss of a static method's first one would.
+    return set(manager.getfixtureinfo(collector, function, None).names_closure)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -98,9 +99,13 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     reference = f" against {settings.against}" if settings.against else ""
     minutes = "under a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
     return [
-        f"inferbench: {len(measured)} tests under {', '.join(settings.selected)}{reference}, {settings.repeats} runs "
-        f"each: {boots} boots, {minutes}"
+        f"inferbench: {_count(len(measured), 'test')} under {', '.join(settings.selected)}{reference}, "
+        f"{_count(settings.repeats, 'run')} each: {_count(boots, 'boot')}, {minutes}"
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @pytest.hookimpl(tryfirst=True)
