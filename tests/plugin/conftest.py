@@ -1,0 +1,152 @@
+"""A project to run the plugin in: a configuration, a loopback service, and what came of a session."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# pytester forgets what a session in this process imported first; numpy, httpx and we do not bear a second import.
+for _module in ("httpcore", "scipy.stats", "psutil", "pytest_inferbench.harness"):
+    importlib.import_module(_module)
+for _module in ("deployment.local", "deployment.external", "report.record", "report.terminal", "report.json_result"):
+    importlib.import_module(f"pytest_inferbench.{_module}")
+
+SERVICE = Path(__file__).with_name("loopback_service.py")
+
+#: Every test that only needs a measurement uses this one.
+ONE_MEASUREMENT = """
+async def test_steady(inference_service, steady):
+    measurement = await steady.measure(inference_service)
+    assert measurement.runs
+"""
+
+#: pytest-asyncio advises everybody who does not configure it, and our users need not.
+ASYNCIO_ADVICE = "-Wignore:The configuration option"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one inner pytest session came to."""
+
+    result: pytest.RunResult
+    document: dict[str, Any] | None
+
+    @property
+    def output(self) -> str:
+        return self.result.stdout.str()
+
+    @property
+    def everything(self) -> str:
+        return self.output + self.result.stderr.str()
+
+    @property
+    def measurements(self) -> list[dict[str, Any]]:
+        """The measurements of the JSON result."""
+        assert self.document is not None, self.everything
+        found: list[dict[str, Any]] = self.document["measurements"]
+        return found
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The outcome of every verdict, in order."""
+        return [verdict["outcome"] for measurement in self.measurements for verdict in measurement["verdicts"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A project in a temporary folder whose service is the loopback one."""
+
+    pytester: pytest.Pytester
+
+    @property
+    def path(self) -> Path:
+        return self.pytester.path
+
+    def configure(
+        self,
+        *,
+        profiles: dict[str, dict[str, Any]] | None = None,
+        head: str = "",
+        tail: str = "",
+        rate: float = 160,
+        duration: str = "0.5s",
+    ) -> None:
+        """Write pyproject.toml; ``profiles`` gives the ``runtime`` table of each profile."""
+        command = json.dumps([sys.executable, "loopback_service.py", "{port}"])
+        lines = ["[tool.inferbench]", 'path = "/predict"', head or f"command = {command}"]
+        for name, runtime in (profiles or {"baseline": {"delay": 0.005}}).items():
+            values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in runtime.items())
+            lines += [f"[tool.inferbench.profiles.{name}]", f"runtime = {{ {values} }}"]
+        lines += ["[tool.inferbench.workloads]"]
+        cv = {"steady": 1, "bursty": 3, "high_intensity": 1}
+        lines += [f'{name} = {{ rate = {rate}, cv = {cv[name]}, duration = "{duration}" }}' for name in cv]
+        (self.path / "pyproject.toml").write_text("\n".join([*lines, tail]) + "\n", encoding="utf-8")
+
+    def run(self, *arguments: str, repeats: int | None = 1, subprocess: bool = False) -> Session:
+        """Run pytest with a JSON result, warnings as errors, and one repeat unless told otherwise."""
+        given = ["-Werror", ASYNCIO_ADVICE, *arguments]
+        if repeats is not None:
+            given.append(f"--inferbench-repeats={repeats}")
+        path = self.path / "result.json"
+        path.unlink(missing_ok=True)
+        given.append(f"--inferbench-json={path}")
+        run = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
+        result = run(*given)
+        return Session(result, json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.path / name
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    @property
+    def boots(self) -> list[dict[str, Any]]:
+        """Every boot of the service so far: pids, port, profile."""
+        return self.lines("boots.jsonl")
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request that the service got so far: method, path, headers, body."""
+        return self.lines("requests.jsonl")
+
+    @property
+    def baselines(self) -> list[str]:
+        """The stored baselines, as paths below their folder, without the machine's name."""
+        root = self.path / "baselines"
+        return sorted(f"{path.parts[-3]}/{path.parts[-1]}" for path in root.glob("*/*/*.json"))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting of the machine's own, and a machine lock that no real session holds."""
+    for name in ("CI", "PYTEST_ADDOPTS", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+
+
+@pytest.fixture(autouse=True)
+def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take this machine for calm: these tests prove what the plugin does, not that nothing else runs here.
+
+    Holds for sessions in this process only. Whether a run was fair is proved by the tests of validity and warm-up.
+    """
+    monkeypatch.setattr("pytest_inferbench.harness.examine", lambda run: ())
+    monkeypatch.setattr("pytest_inferbench.warmup._TOLERANCE", float("inf"))
+
+
+@pytest.fixture
+def bench(pytester: pytest.Pytester) -> Bench:
+    """A project with the loopback service and the profile ``baseline``, but without tests."""
+    shutil.copy(SERVICE, pytester.path)
+    bench = Bench(pytester)
+    bench.configure()
+    return bench

@@ -1,0 +1,88 @@
+"""The service that the plugin's tests boot: ``python loopback_service.py PORT``; its profile says how it behaves.
+
+``runtime`` may hold ``delay`` (seconds per answer), ``status`` (of every answer but the readiness check), ``ready``
+(false: never), ``dies_after`` (answers, after which the process exits), ``stubborn`` (ignores SIGTERM),
+``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening). Every boot
+appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+
+PROFILE = json.loads(os.environ["INFERBENCH_PROFILE"])
+RUNTIME = PROFILE["runtime"]
+LOCK = threading.Lock()
+ANSWERS = iter(range(10**9))
+
+
+def note(name: str, **facts: object) -> None:
+    with LOCK, open(name, "a", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(json.dumps(facts) + "\n")
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        if self.path in ("/readyz", "/up"):
+            status = 200 if RUNTIME.get("ready", True) else 503
+        else:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            note("requests.jsonl", method=self.command, path=self.path, headers=headers, body=body)
+            if RUNTIME.get("dies_after", 10**9) <= next(ANSWERS):
+                os._exit(7)
+            time.sleep(RUNTIME.get("delay", 0.0))
+            status = RUNTIME.get("status", 200)
+        text = b'{"label": "fine"}' if status == 200 else b"the model is broken"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Server-Timing", "queue;dur=1.5, infer;dur=2.5")
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_POST = do_PUT = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # HTTPServer's own looks up the host's name, which may take seconds where no resolver answers.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+def main() -> None:
+    port = int(sys.argv[1])
+    if "exit" in RUNTIME:
+        print(RUNTIME["exit"], flush=True)
+        raise SystemExit(3)
+    if RUNTIME.get("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pids = [os.getpid()]
+    if RUNTIME.get("grandchild"):
+        sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+        pids.append(subprocess.Popen(sleeper, start_new_session=True).pid)
+    with Server(("127.0.0.1", port), Handler) as server:
+        note("boots.jsonl", pids=pids, port=port, profile=PROFILE)
+        print(f"listening on {port} as {PROFILE['name']}", flush=True)
+        server.serve_forever(poll_interval=60)
+
+
+if __name__ == "__main__":
+    main()
