@@ -33,7 +33,7 @@ class Cell:
     tail: bool = False
     heavy: bool = False
     drift: float = 0.0
-    jitter: float = 0.02
+    jitter: float = 0.05
     independent: bool = False
 
 
@@ -65,8 +65,8 @@ def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array
 def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Service times: a fixed part, and one per token (log-normal: median 24, p95 64, at most 128)."""
     tokens = np.minimum(24 * np.exp(np.log(64 / 24) / 1.645 * rng.standard_normal(shape)), 128)
-    service = 10 + tokens
-    return service / 38.7  # the mean of 10 + tokens, so that the mean service time is 1
+    service: Array = (10 + tokens) / 38.7  # the mean of 10 + tokens, so that the mean service time is 1
+    return service
 
 
 def _speeds(cell: Cell, side: int, shape: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -80,4 +80,5 @@ def _sojourn(gaps: Array, service: Array) -> Array:
     """Lindley's recursion in closed form: the wait is the walk of service minus gap above its running minimum."""
     step = service[..., :-1] - gaps[..., 1:]
     walk = np.concatenate([np.zeros((*service.shape[:-1], 1)), np.cumsum(step, axis=-1)], axis=-1)
-    return walk - np.minimum.accumulate(walk, axis=-1) + service
+    sojourn: Array = walk - np.minimum.accumulate(walk, axis=-1) + service
+    return sojourn

@@ -13,16 +13,16 @@ __all__ = ["unqueued_log_ratio"]
 def unqueued_log_ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return log(second / first) for the requests that met no queue; NaN if too much failed to tell.
 
-    Runs of equal length hold the same request at the same place: it is the median of the log-ratios of the quarter
+    Runs of equal length hold the same request at the same place: it is the median of the log-ratios of the tenth
     of requests that were fastest on both sides together. They waited for nobody, so their ratio is that of the
     service times of an ordinary request: neither a rare slow request nor the queue behind it moves it. Runs of
-    unequal length give the ratio of their twelfth percentiles, the middle of that quarter.
+    unequal length give the ratio of their fifth percentiles, the middle of that tenth.
     """
     if first.size == second.size:
         good = np.isfinite(first) & np.isfinite(second) & (first > 0) & (second > 0)
         if good.sum() < 4:
             return float("nan")
         logs = np.log(first[good]), np.log(second[good])
-        fastest = np.argsort(logs[0] + logs[1], kind="stable")[: good.sum() // 4]
+        fastest = np.argsort(logs[0] + logs[1], kind="stable")[: max(1, good.sum() // 10)]
         return float(np.median((logs[1] - logs[0])[fastest]))
-    return float(log_ratio(np.array([quantile(second, 0.125)]), np.array([quantile(first, 0.125)]))[0])
+    return float(log_ratio(np.array([quantile(second, 0.05)]), np.array([quantile(first, 0.05)]))[0])
