@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 __all__ = ["PairedMean", "median_interval", "paired_mean", "pairs_to_decide"]
 
@@ -90,13 +90,13 @@ class PairedMean:
         gap = self.mean - threshold
         if self.se == 0:
             return 0.0 if gap > _ROUNDING else 1.0
-        return float(stats.t.sf(gap / self.se, self.n - 1))
+        return float(special.stdtr(self.n - 1, -gap / self.se))
 
     def _lower(self, alpha: float) -> float:
-        plain = self.mean - float(stats.t.isf(alpha, self.n - 1)) * self.se
+        plain = self.mean - _t_quantile(alpha, self.n - 1) * self.se
         if plain <= 0 or self.n >= _ENOUGH:
             return plain
-        strict = self.mean - float(stats.t.isf(alpha / 2, self.n - 1)) * self.se
+        strict = self.mean - _t_quantile(alpha / 2, self.n - 1) * self.se
         ranks = _signed_rank_bound(np.array(self.values), alpha)
         return max(0.0, min(plain, max(strict, ranks)))
 
@@ -104,6 +104,11 @@ class PairedMean:
 def paired_mean(differences: NDArray[np.float64]) -> PairedMean:
     """Return inference on finite paired differences, shape (n,), n >= 1."""
     return PairedMean(tuple(float(value) for value in differences))
+
+
+def _t_quantile(alpha: float, df: int) -> float:
+    """Return the value that Student's t exceeds with probability ``alpha``."""
+    return -float(special.stdtrit(df, alpha))
 
 
 def _walsh(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,7 +147,7 @@ def median_interval(differences: NDArray[np.float64], alpha: float) -> tuple[flo
     """
     ordered = np.sort(differences)
     n = ordered.size
-    k = int(np.count_nonzero(np.asarray(stats.binom.cdf(np.arange(n), n, 0.5)) <= alpha))
+    k = int(np.count_nonzero(np.asarray(special.bdtr(np.arange(n), n, 0.5)) <= alpha))
     middle = float(ordered[(n - 1) // 2]), float(ordered[n // 2])
     opposite = math.isinf(middle[0]) and math.isinf(middle[1]) and middle[0] != middle[1]
     median = math.nan if opposite else middle[0] if middle[0] == middle[1] else 0.5 * (middle[0] + middle[1])
@@ -161,6 +166,6 @@ def pairs_to_decide(estimate: PairedMean, threshold: float, alpha: float, *, mos
         return None
     sizes = np.arange(max(estimate.n, 2), most + 1)
     strict = (estimate.mean > threshold) & (sizes < _ENOUGH)
-    half = stats.t.isf(np.where(strict, alpha / 2, alpha), sizes - 1) * estimate.sd / np.sqrt(sizes)
+    half = -special.stdtrit(sizes - 1, np.where(strict, alpha / 2, alpha)) * estimate.sd / np.sqrt(sizes)
     enough = np.flatnonzero(half < gap)
     return int(sizes[enough[0]]) - estimate.n if enough.size else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy import stats
+from scipy import special
 
 __all__ = ["clopper_pearson", "holm"]
 
@@ -13,8 +13,8 @@ def clopper_pearson(successes: int, n: int, alpha: float) -> tuple[float, float]
     """Return the exact two-sided 1 - 2 alpha interval of a proportion (Clopper and Pearson 1934)."""
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(alpha, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.isf(alpha, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, alpha))
+    high = 1.0 if successes == n else float(special.betainccinv(successes + 1, n - successes, alpha))
     return low, high
 
 

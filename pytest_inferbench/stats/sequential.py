@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special
 
 __all__ = ["nominal_levels"]
 
@@ -44,17 +45,22 @@ def _levels(plan: tuple[int, ...], alpha: float) -> tuple[float, ...]:
         top = 8.5 * math.sqrt(n)
         grid = np.linspace(-top, top, _POINTS)
         if density is None or spread is None:
-            now = stats.norm.pdf(grid / step) / step
+            now = _normal(grid / step) / step
         else:
-            kernel = stats.norm.pdf((grid[:, None] - spread[None, :]) / step) / step
+            kernel = _normal((grid[:, None] - spread[None, :]) / step) / step
             now = kernel @ density * (spread[1] - spread[0])
         width = grid[1] - grid[0]
         beyond = np.concatenate([np.cumsum(((now[1:] + now[:-1]) / 2 * width)[::-1])[::-1], [0.0]])
         # `beyond` falls along the grid; interpolate where it equals what may be spent at this look.
         boundary = float(np.interp(-math.log(share), -np.log(np.maximum(beyond, 1e-300)), grid))
-        levels.append(float(stats.norm.sf(boundary / math.sqrt(n))))
+        levels.append(float(special.ndtr(-boundary / math.sqrt(n))))
         spread = np.linspace(-top, boundary, _POINTS)
         density = np.interp(spread, grid, now)
         density[[0, -1]] /= 2  # trapezoidal rule
         before = n
     return tuple(levels)
+
+
+def _normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    density: NDArray[np.float64] = np.exp(-0.5 * values**2) / math.sqrt(2 * math.pi)
+    return density
