@@ -109,7 +109,17 @@ def describe(check: Comparison | SloCheck) -> str:
 
 
 def _decisive(verdict: Verdict) -> Comparison | SloCheck | None:
-    return next((check for check in verdict.checks if check.outcome is verdict.outcome), None)
+    """Return the check that the headline is about: of those with the verdict's outcome, the one farthest off."""
+    return max((check for check in verdict.checks if check.outcome is verdict.outcome), key=_distance, default=None)
+
+
+def _distance(check: Comparison | SloCheck) -> float:
+    """Return how far the estimate lies from no change, or from its limit, as a share of it; comparable, not exact."""
+    if isinstance(check, SloCheck):
+        value = check.estimate / check.limit if check.limit else math.inf
+    else:
+        value = 1 + check.candidate - check.reference if check.metric == "error_rate" else check.ratio
+    return abs(math.log(value)) if 0 < value < math.inf else math.inf
 
 
 def _headline(verdict: Verdict) -> str:

@@ -71,6 +71,14 @@ def test_the_explanation_starts_with_outcome_metric_and_figures() -> None:
     assert SUBJECT in first
 
 
+def test_the_headline_is_about_the_metric_that_changed_most() -> None:
+    """Of two regressed metrics the larger change is named first."""
+    slow = [np.where(r > np.quantile(r, 0.9), 2 * r, 1.2 * r) for r in REFERENCE]
+    checks = compare_family(REFERENCE, slow, metrics=("p50", "p95"))
+    assert {check.outcome for check in checks} == {Outcome.REGRESSED}
+    assert repr(Verdict.of("regression", SUBJECT, checks)).startswith("REGRESSED: p95 ")
+
+
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.05, 1.2])
 @pytest.mark.parametrize("noise", [0.005, 0.1])
 def test_the_explanation_fits_a_screen(factor: float, noise: float) -> None:
