@@ -186,14 +186,15 @@ def _too_few(pairing: Pairing, metric: str, alpha: float) -> tuple[str, ...]:
     if metric not in PERCENTILES:
         return ()
     p = PERCENTILES[metric]
+    advice = "run longer" if metric == "p50" else "run longer or judge a lower percentile"
     needed = samples_needed(p, alpha)
     seen = min(sum(s.latencies.size for s in side) for side in zip(*pairing.pairs, strict=True))
     if seen < needed:
-        return (f"{metric} needs at least {needed} requests on each side, got {seen}: run longer or judge p50",)
+        return (f"{metric} needs at least {needed} requests on each side, got {seen}: {advice}",)
     shortest = min(s.latencies.size for pair in pairing.pairs for s in pair)
     each = math.ceil(1 / (1 - p) - 1e-9)
     if shortest < each:
-        return (f"{metric} needs at least {each} requests in each run, got {shortest}: run longer or judge p50",)
+        return (f"{metric} needs at least {each} requests in each run, got {shortest}: {advice}",)
     return ()
 
 

@@ -363,3 +363,24 @@ def test_every_metric_is_served() -> None:
         assert comparison.metric == metric
         assert math.isfinite(comparison.ratio)
         assert comparison.requests == (2000, 2000)
+
+
+def _odd_run(rng: np.random.Generator) -> np.ndarray:
+    """One run of the kind that breaks formulas: empty of variance, of successes, of length, or of sense."""
+    n = int(rng.choice([1, 2, 20, 59, 400]))
+    kinds = (np.zeros(n), np.ones(n), np.full(n, math.inf), np.round(rng.exponential(1, n)), rng.pareto(0.5, n))
+    values = kinds[rng.integers(len(kinds))].copy()
+    values[rng.random(n) < rng.choice([0.0, 0.01, 0.5])] = math.inf
+    return values
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_input_yields_a_warning_or_a_nan_interval(seed: int) -> None:
+    """Whatever sense the runs make, every metric gets an ordered interval, and warnings are errors here."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        pairs = int(rng.integers(1, 9))
+        reference, candidate = [_odd_run(rng) for _ in range(pairs)], [_odd_run(rng) for _ in range(pairs)]
+        for metric in (*LATENCY_METRICS, "error_rate"):
+            low, high = compare(reference, candidate, metric=metric).interval
+            assert low <= high
