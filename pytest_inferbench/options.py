@@ -198,7 +198,7 @@ def _load(config: pytest.Config) -> Settings:
         against=values["against"],
         update_baselines=bool(values["update-baselines"]),
         url=_url(values["url"]),
-        json=Path(config.invocation_params.dir, values["json"]) if values["json"] else None,
+        json=_file(values["json"], config.invocation_params.dir, "--inferbench-json"),
         storage=config.rootpath / (values["storage"] or "baselines"),
         repeats=_whole(values["repeats"], "--inferbench-repeats", default=5, low=1),
         duration=seconds["duration"],
@@ -233,6 +233,15 @@ def _whole(value: str | None, what: str, *, default: int, low: int) -> int:
     if number < low:
         raise ConfigurationError(f"{what} must be a whole number from {low} up, got {value!r}")
     return number
+
+
+def _file(value: str | None, start: Path, what: str) -> Path | None:
+    if value is None:
+        return None
+    path = Path(start, value)
+    if path.is_dir():
+        raise ConfigurationError(f"{what}: {path} is a folder; give the path of a file")
+    return path
 
 
 def _url(value: str | None) -> str | None:

@@ -27,16 +27,16 @@ class Reporting:
         self._records.extend(getattr(report, "inferbench", ()))
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Write the JSON result, if one was asked for."""
-        session = self._config.stash[SESSION]
-        session.clear_display()
-        path = session.settings.json if session.in_use else None
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the JSON result, if one was asked for; a session whose result is lost does not count as passed."""
+        ours = self._config.stash[SESSION]
+        ours.clear_display()
+        path = ours.settings.json if ours.in_use else None
         if path is None:
             return
         from pytest_inferbench.report.json_result import write_result
 
-        settings = session.settings
+        settings = ours.settings
         try:
             write_result(
                 path,
@@ -52,6 +52,8 @@ class Reporting:
             )
         except OSError as error:
             self._trouble = f"--inferbench-json: cannot write {path}: {error.strerror or error}"
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show what was measured and judged."""
