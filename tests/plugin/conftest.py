@@ -5,13 +5,19 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import socket
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pytest_inferbench.validity import Finding, examine
+from pytest_inferbench.warmup import warm_up
 
 # pytester forgets what a session in this process imported first; numpy, httpx and we do not bear a second import.
 for _module in ("httpcore", "scipy.stats", "psutil", "pytest_inferbench.harness"):
@@ -123,6 +129,21 @@ class Bench:
         return sorted(f"{path.parts[-3]}/{path.parts[-1]}" for path in root.glob("*/*/*.json"))
 
 
+def free_port() -> int:
+    """Return a port on which nobody listens just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait until ``condition`` holds; the deadline is only there to end a test that has failed anyway."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.02)
+
+
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the machine's own, and a machine lock that no real session holds."""
@@ -139,8 +160,19 @@ def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Holds for sessions in this process only. Whether a run was fair is proved by the tests of validity and warm-up.
     """
+
+    async def warm_already(*args: object) -> tuple[Finding, ...]:
+        return ()
+
     monkeypatch.setattr("pytest_inferbench.harness.examine", lambda run: ())
-    monkeypatch.setattr("pytest_inferbench.warmup._TOLERANCE", float("inf"))
+    monkeypatch.setattr("pytest_inferbench.harness.warm_up", warm_already)
+
+
+@pytest.fixture
+def _real_examiner(_calm_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm up and examine as for users."""
+    monkeypatch.setattr("pytest_inferbench.harness.examine", examine)
+    monkeypatch.setattr("pytest_inferbench.harness.warm_up", warm_up)
 
 
 @pytest.fixture
