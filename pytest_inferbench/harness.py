@@ -69,8 +69,10 @@ class Harness:
         sides = [profile] if self.against in (None, profile) else [str(self.against), profile]
         runs: dict[str, list[Run]] = {side: [] for side in sides}
         findings: list[Finding] = []
-        started = time.monotonic()
+        # Read before anything is booted: a damaged file must not cost the time of a benchmark.
+        stored = self._stored(test, workload, profile) if self.against is None else None
         await self._acquire()
+        started = time.monotonic()
         try:
             for repeat in range(repeats):
                 if self._spent(started, repeat):
@@ -85,7 +87,7 @@ class Harness:
                     findings.extend(replace(f, message=f"run {number} ({side}): {f.message}") for f in found)
         finally:
             self.lock.release()
-        return self._finish(test, workload, profile, runs, findings)
+        return self._finish(test, workload, profile, runs, findings, stored or self._other_side(profile, runs))
 
     @contextmanager
     def running(self, profile: str) -> Iterator[str]:
@@ -178,8 +180,9 @@ class Harness:
         profile: str,
         runs: Mapping[str, Sequence[Run]],
         findings: Sequence[Finding],
+        compared: tuple[Reference | None, str],
     ) -> Measurement:
-        reference, why_not = self._reference(test, workload, profile, runs)
+        reference, why_not = compared
         measurement = Measurement(
             workload=workload,
             profile=profile,
@@ -204,14 +207,14 @@ class Harness:
                 self.store.update(baseline, profile=side, machine=self.environment.machine, test=test)
         return measurement
 
-    def _reference(
-        self, test: str, workload: Workload, profile: str, runs: Mapping[str, Sequence[Run]]
-    ) -> tuple[Reference | None, str]:
-        """Return the other side of this session, or the stored baseline, or why there is neither."""
-        if self.against == profile:
+    def _other_side(self, profile: str, runs: Mapping[str, Sequence[Run]]) -> tuple[Reference | None, str]:
+        """Return the reference that this session measured too, or why there is none."""
+        if self.against is None or self.against == profile:
             return None, f"profile {profile} is the reference of this session (--against)"
-        if self.against is not None:
-            return Reference(label=f"profile {self.against}", runs=tuple(runs[self.against])), ""
+        return Reference(label=f"profile {self.against}", runs=tuple(runs[self.against])), ""
+
+    def _stored(self, test: str, workload: Workload, profile: str) -> tuple[Reference | None, str]:
+        """Return the stored baseline, or why there is none. Raises BaselineError for a file that cannot be used."""
         machine = self.environment.machine
         record = "record one with --update-baselines, or compare within the session with --against"
         try:
