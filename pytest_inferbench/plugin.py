@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Generator
 from typing import Any
@@ -68,12 +69,17 @@ def _closure(collector: pytest.Module | pytest.Class, function: object) -> set[s
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test once under each selected profile, if there are several."""
     if "inference_service" in metafunc.fixturenames:
-        try:
+        # What is wrong with the configuration is told once, below: here it would be an error of every module.
+        with contextlib.suppress(pytest.UsageError):
             selected = metafunc.config.stash[SESSION].settings.selected
-        except pytest.UsageError as error:
-            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-        if len(selected) > 1:
-            metafunc.parametrize("inference_service", selected, indirect=True, scope="session")
+            if len(selected) > 1:
+                metafunc.parametrize("inference_service", selected, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Read the configuration if a test needs it: a mistake in it ends the session before anything runs."""
+    if any(not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items):
+        _ = config.stash[SESSION].settings
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -136,8 +142,9 @@ def _explain(excinfo: pytest.ExceptionInfo[BaseException] | None, explanation: s
     if excinfo is None or not isinstance(excinfo.value, AssertionError) or not excinfo.value.args:
         return False
     head = explanation.partition("\n")[0][:100]
-    message = str(excinfo.value.args[0])
-    if not message.startswith("assert ") or head not in message:
+    # "assert <repr>", below the message where the user's assert has one.
+    message, _, shortened = f"\n{excinfo.value.args[0]}".rpartition("\nassert ")
+    if head not in shortened:
         return False
-    excinfo.value.args = (explanation, *excinfo.value.args[1:])
+    excinfo.value.args = (f"{message}\n{explanation}".strip("\n"), *excinfo.value.args[1:])
     return True
