@@ -180,8 +180,9 @@ class _Display:
     """The live line: shown only where a person looks at a terminal; a wait for the machine is always told."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._plugins = config.pluginmanager
+        self._reporter: Any = None
+        self._capture: Any = None
         self._line: Any = None
         self._shown = False
 
@@ -189,10 +190,13 @@ class _Display:
         from pytest_inferbench.events import Waiting
         from pytest_inferbench.report.live import LiveLine
 
+        if self._line is None:
+            # Not in the constructor: the terminal reporter is registered after us.
+            self._reporter = self._plugins.get_plugin("terminalreporter")
+            self._capture = self._plugins.get_plugin("capturemanager")
+            self._line = LiveLine()
         if self._reporter is None:
             return
-        if self._line is None:
-            self._line = LiveLine()
         text = self._line.text(event)
         with self._uncaptured():
             if self._reporter.isatty:
@@ -202,6 +206,7 @@ class _Display:
             elif isinstance(event, Waiting):
                 self._reporter.ensure_newline()
                 self._reporter.write_line(text)
+                self._reporter.flush()  # into a pipe or a CI log it would come when the wait is over
 
     def clear(self) -> None:
         if self._shown:
