@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.record import Record
+if TYPE_CHECKING:  # the process that reports needs no numpy
+    from pytest_inferbench.report.record import Record
 
 __all__ = ["SCHEMA_PATH", "SCHEMA_VERSION", "result", "write_result"]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_inferbench.quantity import format_seconds
-from pytest_inferbench.report.record import Record
+
+if TYPE_CHECKING:  # the process that reports needs no numpy
+    from pytest_inferbench.report.record import Record
 
 __all__ = ["Span", "summary"]
 
