@@ -201,7 +201,7 @@ class _Display:
         with self._uncaptured():
             if self._reporter.isatty:
                 width = self._reporter._tw.fullwidth - 1
-                self._reporter.rewrite(text[:width], erase=True)
+                self._write(f"\r{text[:width]:<{width}}")
                 self._shown = True
             elif isinstance(event, Waiting):
                 self._reporter.ensure_newline()
@@ -210,9 +210,16 @@ class _Display:
 
     def clear(self) -> None:
         if self._shown:
+            columns = self._reporter._tw.fullwidth
+            before = str(getattr(self._reporter._tw, "_current_line", ""))
             with self._uncaptured():
-                self._reporter.rewrite("", erase=True)
+                self._write("\r" + " " * (columns - 1) + "\r" + before[len(before) // columns * columns :])
             self._shown = False
+
+    def _write(self, text: str) -> None:
+        # Past the reporter: it shall go on where it was, in the line that is covered meanwhile.
+        self._reporter._tw._file.write(text)
+        self._reporter._tw._file.flush()
 
     def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
         if self._capture is None:
