@@ -1,0 +1,58 @@
+"""The live line: one line that tells what goes on, on a terminal only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+from tests.plugin.conftest import ASYNCIO_ADVICE, ONE_MEASUREMENT, Bench
+
+
+def on_a_terminal(bench: Bench, columns: int) -> str:
+    """Run pytest with a pseudo-terminal of that width as its output; return all that it wrote."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    command = [sys.executable, "-m", "pytest", ASYNCIO_ADVICE, "-p", "no:benchmark", "--inferbench-repeats=1"]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        command, cwd=bench.path, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while chunk := os.read(ours, 65536):
+                written += chunk
+        os.close(ours)
+    assert process.returncode == 0, written.decode()
+    return written.decode()
+
+
+def test_on_a_terminal_the_line_is_rewritten_and_removed(bench: Bench) -> None:
+    """Booting, warm-up, issuing and the figures follow each other on one line, cut to the terminal, then removed."""
+    bench.configure(duration="0.6s")
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    text = on_a_terminal(bench, 60)
+    shown = [part for part in text.replace("\n", "\r").split("\r") if part.startswith("steady · baseline")]
+    assert all(len(part) <= 60 for part in shown), shown
+    phases = ("booting", "ready after", "warm-up", "issued", "p50")
+    first = [next((i for i, part in enumerate(shown) if phase in part), None) for phase in phases]
+    assert None not in first, shown
+    assert first == sorted(first, key=lambda index: index or 0)
+    last = text.rindex(shown[-1].rstrip())
+    blank, restored = text[last:].split("\r")[1:3]
+    assert blank.strip() == "", "the last line is blanked out"
+    assert restored.startswith("test_on_a_terminal_the_line_is_rewritten_and_removed.py ."), "pytest's own is back"
+
+
+def test_without_a_terminal_nothing_is_rewritten(bench: Bench) -> None:
+    """In a file or a CI log there is no live line at all."""
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    session = bench.run("-s")
+    assert "booting" not in session.output
+    assert "issued" not in session.output
