@@ -12,6 +12,7 @@ from pytest_inferbench.errors import ConfigurationError
 __all__ = ["DEFAULT_PROFILE", "DeploymentSpec", "Profile", "did_you_mean", "resolve_profile", "resolve_profiles"]
 
 DEFAULT_PROFILE = "baseline"
+_LAST_CPU = 4095
 _TABLES = ("runtime", "service", "deployment")
 
 
@@ -127,9 +128,10 @@ def _cpus(value: object, what: str) -> tuple[int, ...]:
         if isinstance(value, str):
             for part in value.split(","):
                 first, _, last = part.partition("-")
-                cpus.extend(range(int(first), int(last or first) + 1))
+                ends = [_integer(int(end), what, low=0, high=_LAST_CPU) for end in (first, last or first)]
+                cpus.extend(range(ends[0], ends[1] + 1))
         elif isinstance(value, list | tuple):
-            cpus.extend(_integer(cpu, what, low=0, high=4095) for cpu in value)
+            cpus.extend(_integer(cpu, what, low=0, high=_LAST_CPU) for cpu in value)
     except ValueError:
         cpus.clear()
     if not cpus:

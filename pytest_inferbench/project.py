@@ -43,8 +43,8 @@ def read_project(root: Path, given: str | None) -> Project:
         where=where,
         service=_text(table, "service", where),
         command=_command(table, where),
-        path=_text(table, "path", where) or "/",
-        ready=_text(table, "ready", where) or "/readyz",
+        path=_path(table, "path", where) or "/",
+        ready=_path(table, "ready", where) or "/readyz",
         profiles=resolve_profiles(_table(table, "profiles", where), where=where),
         workloads=_workloads(_table(table, "workloads", where), where),
     )
@@ -84,6 +84,13 @@ def _text(table: Mapping[str, object], key: str, where: str) -> str | None:
     value = table.get(key)
     if value is not None and (not isinstance(value, str) or not value):
         raise ConfigurationError(f"{where}: {key} must be a non-empty string, got {value!r}")
+    return value
+
+
+def _path(table: Mapping[str, object], key: str, where: str) -> str | None:
+    value = _text(table, key, where)
+    if value is not None and not value.startswith("/"):
+        raise ConfigurationError(f"{where}: {key} must start with '/', as in \"/classify\"; got {value!r}")
     return value
 
 

@@ -134,7 +134,9 @@ class LocalService:
         if self.profile.deployment.port:
             _require_free(self.port, self.profile.name)
         command = self.launch.arguments(port=self.port, profile=self.profile)
-        affinity = ",".join(map(str, self.profile.deployment.affinity or ()))
+        cpus = self.profile.deployment.affinity or ()
+        _require_cpus(cpus, self.profile.name)
+        affinity = ",".join(map(str, cpus))
         environment = {
             **os.environ,
             "INFERBENCH_PROFILE": self.profile.to_json(),
@@ -199,6 +201,15 @@ def _require_free(port: int, profile: str) -> None:
                 f"port {port} (deployment.port of profile {profile!r}) cannot be used: {error.strerror}"
                 f"{_listener(port)}; end that process, or remove deployment.port to get a free one"
             ) from None
+
+
+def _require_cpus(cpus: Sequence[int], profile: str) -> None:
+    # The kernel itself only minds if none of them exists.
+    if hasattr(os, "sched_getaffinity") and (missing := set(cpus) - (usable := os.sched_getaffinity(0))):
+        raise DeploymentError(
+            f"deployment.affinity of profile {profile!r} names CPU {', '.join(map(str, sorted(missing)))}, but this "
+            f"process may only use {', '.join(map(str, sorted(usable)))}; correct it there"
+        )
 
 
 def _listener(port: int) -> str:
