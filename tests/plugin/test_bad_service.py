@@ -140,3 +140,14 @@ def test_only_the_end_of_a_long_log_is_shown(bench: Bench) -> None:
     session = bench.run()
     session.result.stdout.fnmatch_lines(["E*| the cause"])
     assert session.output.count("| noise") < 30
+
+
+def test_a_cpu_that_is_not_there(bench: Bench) -> None:
+    """An affinity beyond this machine's CPUs is told before booting, with those that may be used."""
+    bench.configure(tail="[tool.inferbench.profiles.wide]\ndeployment = { affinity = [0, 4000] }")
+    session = bench.run("--profile=wide")
+    session.result.assert_outcomes(failed=1)
+    session.result.stdout.fnmatch_lines(
+        ["E*deployment.affinity of profile 'wide' names CPU 4000, but this process may *"]
+    )
+    assert bench.boots == []
