@@ -60,7 +60,7 @@ def read_side(side: Side, name: str) -> tuple[Sample, ...]:
         raise ValidationError(f"the {name} must be a sequence of runs, got {type(side).__name__}")
     if not items:
         raise ValidationError(f"the {name} holds no runs; compare() needs at least one run on each side")
-    if any(np.ndim(item) == 0 and not isinstance(item, Run) for item in items if not isinstance(item, str | bytes)):
+    if any(np.isscalar(item) and not isinstance(item, str | bytes) for item in items):
         raise ValidationError(
             f"the {name} is a sequence of single values, not of runs; one run is written as [latencies], "
             f"several as [latencies_1, latencies_2]"
