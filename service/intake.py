@@ -14,6 +14,9 @@ MAX_CHARACTERS: Final = 100_000
 # JSON may spell one character in twelve bytes (an escaped surrogate pair).
 MAX_BODY_BYTES: Final = 12 * MAX_CHARACTERS + 1024
 
+# nginx's number for it; only ever seen in the access log.
+CLIENT_LEFT: Final = 499
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -62,6 +65,7 @@ class IntakeMiddleware:
             return
         body = await _read(receive)
         if body is None:
+            await _refuse(send, CLIENT_LEFT, "the client left before its request was complete")
             return
         if len(body) > MAX_BODY_BYTES:
             await _refuse(send, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
@@ -88,6 +92,10 @@ class IntakeMiddleware:
             await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if handling.done():
                 await handling
+            else:
+                # Nobody reads it, but BentoML's timeout would otherwise wait for a first byte for its full time, and
+                # hold up a shutdown.
+                await _refuse(send, CLIENT_LEFT, "the client left")
         finally:
             leaving.cancel()
             if not handling.done():
