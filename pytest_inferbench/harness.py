@@ -233,6 +233,7 @@ class Harness:
             Reference(
                 label=f"baseline {stored.recorded[:10]}",
                 runs=stored.runs,
+                stored=True,
                 differences=self.environment.differences(stored.environment),
             ),
             "",

@@ -33,10 +33,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """The other side of a comparison. ``label`` says which; ``differences`` what else changed since."""
+    """The other side of a comparison. ``label`` says which; ``differences`` what else changed since.
+
+    ``stored``: a recorded baseline, not a side of the same session.
+    """
 
     label: str
     runs: tuple[Run, ...]
+    stored: bool = False
     differences: tuple[str, ...] = ()
 
 
@@ -118,7 +122,8 @@ class Measurement:
             outcome=outcome,
             reasons=reasons,
             strict=self.policy.strict,
-            allow_missing=self.policy.updating or not self.policy.missing_fails,
+            allow_missing=not self.policy.missing_fails,
+            recording=self.policy.updating and (self.reference is None or self.reference.stored),
         )
         if self.on_verdict is not None:
             self.on_verdict(self, verdict)

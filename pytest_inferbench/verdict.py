@@ -28,7 +28,8 @@ class Verdict:
 
     ``checks``: one per metric, none where nothing could be compared (NO_BASELINE, INVALID). ``outcome``: the worst
     of them unless given. ``strict``: undecided outcomes fail too. ``allow_missing``: NO_BASELINE passes even where
-    it would not otherwise (pass False under CI).
+    it would not otherwise (pass False under CI). ``recording``: what was measured becomes the new baseline, so that
+    a difference to the old one is shown and accepted.
     """
 
     kind: Literal["slo", "regression"]
@@ -38,6 +39,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     strict: bool = False
     allow_missing: bool = True
+    recording: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("slo", "regression"):
@@ -54,16 +56,19 @@ class Verdict:
         reasons: Sequence[str] = (),
         strict: bool = False,
         allow_missing: bool = True,
+        recording: bool = False,
     ) -> Verdict:
         """Return the verdict on ``checks``: their worst outcome, or ``outcome`` where that is known otherwise."""
         if outcome is None and not checks:
             raise ValidationError(f"a verdict on {subject} needs checks, or the outcome that stands in for them")
         worst = outcome if outcome is not None else Outcome.worst(check.outcome for check in checks)
-        return cls(kind, subject, tuple(checks), worst, tuple(reasons), strict, allow_missing)
+        return cls(kind, subject, tuple(checks), worst, tuple(reasons), strict, allow_missing, recording)
 
     @property
     def passed(self) -> bool:
         """Whether the test may pass."""
+        if self.recording and self.kind == "regression" and self.outcome is not Outcome.INVALID:
+            return True
         if self.outcome is Outcome.NO_BASELINE and not self.allow_missing:
             return False
         return self.outcome not in _FAIL and not (self.strict and self.outcome in _UNDECIDED)
@@ -134,17 +139,25 @@ def _headline(verdict: Verdict) -> str:
     elif check.metric == "error_rate":
         figures = f": error_rate {check.candidate - check.reference:+.2%} points, margin {check.margin:.2%}"
     else:
-        change, word = _change(check.ratio, check.metric)
-        figures = f": {check.metric} {change} {word} ({_span(check)}), margin {check.margin:.3g}"
+        figures = f": {check.metric} {_change(check)}, margin {check.margin:.3g}"
     line = f"{verdict.outcome}{figures}: {verdict.subject}"
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
-def _change(ratio: float, metric: str) -> tuple[str, str]:
-    words = ("more", "less") if metric == "throughput" else ("slower", "faster")
+def _change(check: Comparison) -> str:
+    """Return ``"3.1% slower (+1.2% to +5.0%)"``, or ``"7.0 times slower (6.8 to 7.2)"`` where percents mislead."""
+    more, less = ("higher", "lower") if check.metric == "throughput" else ("slower", "faster")
+    ratio, (low, high) = check.ratio, check.interval
     if not math.isfinite(ratio):
-        return "infinitely", words[0]
-    return f"{abs(ratio - 1):.1%}", words[0] if ratio >= 1 else words[1]
+        return f"infinitely {more} ({_span(check)})"
+    if 0.5 < ratio < 2:
+        return f"{abs(ratio - 1):.1%} {more if ratio >= 1 else less} ({_span(check)})"
+    word = more
+    if ratio <= 0.5:
+        word = less
+        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
+    ends = [f"{end:.3g}" if math.isfinite(end) else "unbounded" for end in (low, high)]
+    return f"{ratio:.3g} times {word} ({' to '.join(ends)})"
 
 
 def _span(check: Comparison) -> str:
@@ -156,6 +169,8 @@ def _line(check: Comparison | SloCheck) -> str:
 
 
 def _advice(verdict: Verdict) -> list[str]:
+    if verdict.recording and verdict.kind == "regression" and verdict.outcome is not Outcome.INVALID:
+        return ["Accepted: this measurement is being recorded as the new baseline."]
     if verdict.outcome is Outcome.INCONCLUSIVE:
         more = [c.more_pairs for c in verdict.checks if isinstance(c, Comparison) and c.more_pairs is not None]
         if more:

@@ -124,3 +124,24 @@ def test_a_verdict_on_nothing_needs_an_outcome() -> None:
         Verdict.of("regression", SUBJECT, ())
     with pytest.raises(ValidationError, match="kind"):
         Verdict.of("speed", SUBJECT, (), outcome=Outcome.PASS)  # type: ignore[arg-type]
+
+
+def test_a_regression_that_is_being_recorded_passes_and_says_so() -> None:
+    """Under --update-baselines the difference is shown and accepted; a failed examiner is not, nor a missed SLO."""
+    slower = compare_family([[0.1] * 100] * 5, [[0.2] * 100] * 5, metrics=("p50",))
+    verdict = Verdict.of("regression", "steady", slower, recording=True)
+    assert verdict.outcome is Outcome.REGRESSED
+    assert verdict.passed
+    assert "Accepted: this measurement is being recorded" in repr(verdict)
+    assert not Verdict.of("regression", "steady", (), outcome=Outcome.INVALID, recording=True).passed
+    assert not Verdict.of("slo", "steady", (), outcome=Outcome.MISSED, recording=True).passed
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1.07, "7.0% slower"), (0.93, "7.0% faster"), (7, "7 times slower (7 to 7)"), (0.25, "4 times faster (4 to 4)")],
+)
+def test_a_large_change_is_told_as_a_factor(factor: float, words: str) -> None:
+    """Percents read well up to a factor of two; beyond, "600% slower" would be misread."""
+    checks = compare_family([[0.1] * 100] * 5, [[0.1 * factor] * 100] * 5, metrics=("p50",))
+    assert words in repr(Verdict.of("regression", "steady", checks))
