@@ -2,235 +2,252 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-import json
 import os
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+import stat
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from filelock import FileLock
+from pytest_inferbench.baseline_file import (
+    FORMAT_VERSION,
+    MAX_BYTES,
+    Baseline,
+    BaselineFile,
+    FutureVersion,
+    Unusable,
+    decode,
+    encode,
+)
+from pytest_inferbench.errors import BaselineError, NewerBaselineError
 
-from pytest_inferbench.errors import BaselineError
-from pytest_inferbench.run import Failure, Run
+__all__ = ["FORMAT_VERSION", "Baseline", "BaselineStore", "StoredEntry"]
 
-__all__ = ["FORMAT_VERSION", "Baseline", "BaselineStore"]
+_POLL_SECONDS = 0.02
+_MAX_NAME = 150
 
-FORMAT_VERSION = 1
-_FORMAT = "pytest-inferbench-baseline"
-_MAX_BYTES = 64 * 2**20
-_MAX_US = 2**53
+# Names that are told apart after "/" and "::" became "--": the usual ones of profiles, machines and tests.
+_PART = r"[A-Za-z0-9_=+](?:[A-Za-z0-9_.=+]|-(?=[A-Za-z0-9_=+]))*"
+_ITEM = r"[A-Za-z_][A-Za-z0-9_]*(?:\[[A-Za-z0-9_.=+]+(?:-[A-Za-z0-9_.=+]+)*\])?"
+_PLAIN = re.compile(rf"{_PART}|(?:{_PART}/)*{_PART}\.py(?:::{_ITEM})+")
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What one workload of one test measured: the runs, each from its own boot, and where."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry:
+    """What lies in the folder: one workload of one file, or a file that cannot be read.
 
-    workload: Mapping[str, object]
-    environment: Mapping[str, object]
-    recorded: str
-    runs: tuple[Run, ...]
+    ``profile`` and ``machine`` are the names of its folders, ``test`` is what was recorded under that file's name; to
+    tell whether it belongs to a test, compare ``path`` with :meth:`BaselineStore.path`. ``workload`` is None where
+    the file cannot be used, and ``problem`` then says why.
+    """
+
+    profile: str
+    machine: str
+    test: str
+    workload: str | None
+    path: Path
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineStore:
-    """The folder of baselines: ``<root>/<profile>/<machine>/<test>.json``, one entry per workload in each file."""
+    """The folder of baselines: ``<root>/<profile>/<machine>/<test>.json``, one entry per workload in each file.
+
+    An update waits at most ``patience`` seconds for another process that updates the same file.
+    """
 
     root: Path
+    patience: float = 60.0
 
     def path(self, *, profile: str, machine: str, test: str) -> Path:
-        """Return where the baseline of a test lies. Names are reduced to a safe alphabet: none leaves the folder."""
+        """Return where the baseline of a test lies. Different names have different files; none leaves the folder."""
         return self.root / _safe(profile) / _safe(machine) / f"{_safe(test)}.json"
 
     def machines(self, *, profile: str, test: str) -> tuple[str, ...]:
         """Return the machines that have a baseline of this test under this profile."""
-        return tuple(sorted(path.parent.name for path in (self.root / _safe(profile)).glob(f"*/{_safe(test)}.json")))
+        folders = (self.root / _safe(profile)).glob("*")
+        return tuple(sorted(folder.name for folder in folders if (folder / f"{_safe(test)}.json").is_file()))
 
     def load(self, *, profile: str, machine: str, test: str) -> dict[str, Baseline]:
         """Return the stored baselines of a test by workload name; empty if there are none.
 
-        Raises BaselineError for a file that is truncated, of a future version, or not ours.
+        Raises BaselineError for a file that is truncated, damaged or not ours; NewerBaselineError for one of a future
+        version.
         """
-        path = self.path(profile=profile, machine=machine, test=test)
-        document = _read(path)
-        if document is None:
-            return {}
-        workloads = _expect(document.get("workloads"), dict, path, "workloads")
-        return {str(name): _baseline(entry, path, f"workloads.{name}") for name, entry in workloads.items()}
+        return dict(_load(self.path(profile=profile, machine=machine, test=test)).baselines)
 
     def update(self, baseline: Baseline, *, profile: str, machine: str, test: str) -> Path:
-        """Write one workload's baseline, leaving the file's other entries; the old or the new file, never half."""
+        """Write one workload's baseline, leaving the file's other entries; the old or the new file, never half.
+
+        A damaged file is replaced: an update is the way out of it. One of a future version is not
+        (NewerBaselineError). Raises BaselineError if the file cannot be written, or could not be read again.
+        """
         path = self.path(profile=profile, machine=machine, test=test)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path):
-                try:
-                    document = _read(path) or {}
-                except BaselineError:
-                    document = {}  # --update-baselines is also the way out of a damaged file
-                stored = document.get("workloads")
-                workloads = {**stored} if isinstance(stored, dict) else {}
-                workloads[str(baseline.workload["name"])] = _entry(baseline)
-                text = _dump({"format": _FORMAT, "version": FORMAT_VERSION, "test": test, "workloads": workloads})
-                _write_atomically(path, text)
-        except OSError as error:
-            raise BaselineError(
-                f"cannot write the baseline {path}: {error.strerror or error}; the measurement itself is complete "
-                "(see --inferbench-json), make the folder writable or choose another with --inferbench-storage"
-            ) from error
+
+        def change() -> BaselineFile:
+            try:
+                stored = _parse(path)
+            except Unusable as error:
+                if isinstance(error, FutureVersion):
+                    raise
+                stored = BaselineFile(test, {})
+            return BaselineFile(test, {**stored.baselines, str(baseline.workload["name"]): baseline})
+
+        self._replace(path, change, "the measurement itself is complete (see --inferbench-json); ")
         return path
 
+    def entries(self) -> Iterator[StoredEntry]:
+        """Yield everything stored, sorted by path; a file that cannot be used is one entry that says so."""
+        for path in sorted(self.root.glob("*/*/*.json")):
+            profile, machine, test = *path.parts[-3:-1], path.stem
+            found: dict[str | None, str] = {}
+            try:
+                file = _load(path)
+                found.update(dict.fromkeys(file.baselines, ""))
+                test = file.test if _safe(file.test) == test else test
+            except BaselineError as error:
+                found[None] = str(error)
+            for workload, problem in found.items():
+                yield StoredEntry(
+                    profile=profile, machine=machine, test=test, workload=workload, path=path, problem=problem
+                )
 
-def _lock(path: Path) -> FileLock:
-    # Beside the temporary files, not beside the baseline: a lock file has no place under version control.
-    digest = hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
-    return FileLock(Path(tempfile.gettempdir()) / f"pytest-inferbench-{digest}.lock", mode=0o666)
+    def remove(self, entry: StoredEntry) -> bool:
+        """Remove one workload's entry, and the file with its last one; return False if it is no longer there.
+
+        An entry without a workload stands for a damaged file, which is removed if it still is one. Raises
+        BaselineError where that is not possible; NewerBaselineError for a file of a future version.
+        """
+        found = False
+
+        def change() -> BaselineFile | None:
+            nonlocal found
+            try:
+                stored = _parse(entry.path)
+            except Unusable as error:
+                if entry.workload is not None or isinstance(error, FutureVersion):
+                    raise
+                found = True
+                return None
+            found = entry.workload in stored.baselines
+            left = {name: baseline for name, baseline in stored.baselines.items() if name != entry.workload}
+            return BaselineFile(stored.test, left) if left else None
+
+        if entry.path.exists():
+            self._replace(entry.path, change)
+        return found
+
+    def _replace(self, path: Path, change: Callable[[], BaselineFile | None], note: str = "") -> None:
+        """Replace the file by what ``change`` makes of it while nobody else does; None removes it."""
+        what = f"cannot write the baseline {path}"
+        try:
+            if not path.parent.resolve().is_relative_to(self.root.resolve()):
+                raise BaselineError(
+                    f"{what}: it lies outside of {self.root}; {note}"
+                    "remove the link that leads there, or choose another folder with --inferbench-storage"
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _draft(path, self.patience) as (draft, descriptor):
+                file = change()
+                if file is None:
+                    path.unlink(missing_ok=True)
+                    return
+                data = encode(file)
+                with os.fdopen(os.dup(descriptor), "wb") as stream:
+                    stream.truncate(0)  # what a killed process left of an earlier draft
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(descriptor)
+                draft.replace(path)
+        except OSError as error:
+            raise BaselineError(
+                f"{what}: {error.strerror or error}; {note}make the folder writable or choose another with "
+                "--inferbench-storage"
+            ) from error
+        except FutureVersion as error:
+            raise NewerBaselineError(f"{what}: it {error}; {note}upgrade pytest-inferbench") from error
+        except Unusable as error:
+            raise BaselineError(f"{what}: it {error}; {note}see whether shorter runs or fewer repeats do") from error
+
+
+@contextlib.contextmanager
+def _draft(path: Path, patience: float) -> Iterator[tuple[Path, int]]:
+    """Yield the file that is to become ``path``, open and locked: to have it is to have the right to update ``path``.
+
+    The operating system gives the lock back when its holder dies; the draft that is left behind is the next one's.
+    Renamed, the draft is no longer there: a process that waited for it finds so, and makes a new one.
+    """
+    draft = path.with_name(f".{path.name}.new")
+    deadline = time.monotonic() + patience
+    while True:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(draft, descriptor):
+                break
+            os.close(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            if time.monotonic() >= deadline:
+                raise BaselineError(
+                    f"cannot write the baseline {path}: another process has been updating it for {patience:g} s"
+                ) from None
+            time.sleep(_POLL_SECONDS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    try:
+        yield draft, descriptor
+    finally:
+        if _is_still(draft, descriptor):
+            draft.unlink()
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _safe(name: str) -> str:
+    """Return ``name`` as part of a path: readable where it can be, and with a digest where it would be ambiguous."""
+    if len(name) <= _MAX_NAME and _PLAIN.fullmatch(name):
+        return re.sub("::|/", "--", name)
     cleaned = re.sub(r"[^A-Za-z0-9._\[\]=+-]+", "--", name).strip(".-")
-    return cleaned[:150] or "unnamed"
+    digest = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
+    return f"{cleaned[:_MAX_NAME] or 'unnamed'}-{digest}"
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _load(path: Path) -> BaselineFile:
+    """Return what ``path`` holds, nothing if there is no such file. Raises BaselineError with the way out."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise _broken(path, f"is larger than {_MAX_BYTES >> 20} MiB")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _broken(path, f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise _broken(path, f"is not whole JSON ({error})") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise _broken(path, f'is not a baseline of this plugin (no "format": "{_FORMAT}")')
-    version = document.get("version")
-    if version != FORMAT_VERSION:
-        advice = (
-            "upgrade pytest-inferbench" if isinstance(version, int) and version > FORMAT_VERSION else "record it again"
-        )
+        return _parse(path)
+    except FutureVersion as error:
+        raise NewerBaselineError(f"baseline {path} {error}: upgrade pytest-inferbench") from error
+    except (OSError, Unusable) as error:
+        what = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
         raise BaselineError(
-            f"baseline {path} has format version {version!r}, this is version {FORMAT_VERSION}: {advice}"
-        )
-    return document
+            f"baseline {path} {what}; restore it from version control, or record it again with --update-baselines"
+        ) from error
 
 
-def _broken(path: Path, what: str) -> BaselineError:
-    return BaselineError(
-        f"baseline {path} {what}; restore it from version control, or record it again with --update-baselines"
-    )
-
-
-def _expect(value: object, kind: type, path: Path, where: str) -> dict[str, object]:
-    if not isinstance(value, kind):
-        raise _broken(path, f"has no usable {where!r}")
-    return value  # type: ignore[return-value]
-
-
-def _baseline(entry: object, path: Path, where: str) -> Baseline:
-    table = _expect(entry, dict, path, where)
-    runs = table.get("runs")
-    if not isinstance(runs, list) or not runs:
-        raise _broken(path, f"has no runs in {where!r}")
-    return Baseline(
-        workload=_expect(table.get("workload"), dict, path, f"{where}.workload"),
-        environment=_expect(table.get("environment"), dict, path, f"{where}.environment"),
-        recorded=str(table.get("recorded", "")),
-        runs=tuple(_run(run, path, f"{where}.runs[{index}]") for index, run in enumerate(runs)),
-    )
-
-
-def _run(entry: object, path: Path, where: str) -> Run:
-    table = _expect(entry, dict, path, where)
+def _parse(path: Path) -> BaselineFile:
+    """Return what ``path`` holds, nothing if there is no such file. Raises OSError, or Unusable for what it says."""
     try:
-        scheduled, latency, status, failure = (
-            _integers(table[key], key) for key in ("scheduled_us", "latency_us", "status", "failure")
-        )
-        seed, digest, payload_digest = table["seed"], table["digest"], table["payload_digest"]
-        if type(seed) is not int or not isinstance(digest, str) or not isinstance(payload_digest, str):
-            raise ValueError("seed and digests have the wrong type")
-        if not scheduled.size == latency.size == status.size == failure.size or not scheduled.size:
-            raise ValueError("its lists are empty or differ in length")
-        if failure.max() > max(Failure) or status.max() > 999:
-            raise ValueError("it holds an unknown status or failure")
-        completed = np.where(latency < 0, -1, scheduled + latency)
-        return Run(
-            scheduled_ns=scheduled * 1000,
-            issued_ns=np.where(failure == Failure.UNISSUED, -1, scheduled * 1000),
-            completed_ns=np.where(completed < 0, -1, completed * 1000),
-            status=status.astype(np.int16),
-            failure=failure.astype(np.uint8),
-            seed=seed,
-            digest=digest,
-            payload_digest=payload_digest,
-        )
-    except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise _broken(path, f"has an unusable {where!r}: {error}") from error
-
-
-def _integers(value: object, key: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    if not isinstance(value, list) or not all(type(item) is int and -1 <= item < _MAX_US for item in value):
-        raise ValueError(f"{key} is not a list of whole numbers from -1 up")
-    return np.array(value, dtype=np.int64)
-
-
-def _entry(baseline: Baseline) -> dict[str, object]:
-    return {
-        "workload": dict(baseline.workload),
-        "recorded": baseline.recorded,
-        "environment": dict(baseline.environment),
-        "runs": [
-            {
-                "seed": run.seed,
-                "digest": run.digest,
-                "payload_digest": run.payload_digest,
-                "scheduled_us": _microseconds(run.scheduled_ns - run.scheduled_ns[:1]),
-                "latency_us": _microseconds(run.latency_ns),
-                "status": run.status.tolist(),
-                "failure": np.asarray(run.failure).tolist(),
-            }
-            for run in baseline.runs
-        ],
-    }
-
-
-def _microseconds(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[int]:
-    rounded: list[int] = np.where(values < 0, -1, (values + 500) // 1000).tolist()
-    return rounded
-
-
-def _dump(document: Mapping[str, object]) -> str:
-    """Indent the structure but keep each list of numbers on a line of its own, for diffs that can be read."""
-    lists: list[str] = []
-
-    def shorten(value: object) -> object:
-        if isinstance(value, Mapping):
-            return {key: shorten(item) for key, item in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            if value and all(isinstance(item, int) for item in value):
-                lists.append(json.dumps(value, separators=(",", ":")))
-                return f"@@{len(lists) - 1}@@"
-            return [shorten(item) for item in value]
-        return value
-
-    text = json.dumps(shorten(document), indent=1, ensure_ascii=False, sort_keys=False)
-    return re.sub(r'"@@(\d+)@@"', lambda match: lists[int(match[1])], text) + "\n"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+        # Not blocking: opening a pipe, or reading from it, might last for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return BaselineFile("", {})
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unusable("is not a regular file")
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            return decode(stream.read(MAX_BYTES + 1))
+    finally:
+        os.close(descriptor)

@@ -8,6 +8,7 @@ __all__ = [
     "DeploymentError",
     "InferbenchError",
     "LoadError",
+    "NewerBaselineError",
     "ValidationError",
 ]
 
@@ -34,3 +35,7 @@ class LoadError(InferbenchError):
 
 class BaselineError(InferbenchError):
     """A stored baseline cannot be read or written."""
+
+
+class NewerBaselineError(BaselineError):
+    """A stored baseline was written by a newer version of this package: it is neither read nor replaced."""
