@@ -25,19 +25,23 @@ _FORMAT = "pytest-inferbench-baseline"
 _MAX_US = 10**12
 _MAX_SEED = 2**128
 _MAX_TEXT = 10_000
-_MAX_FACTS, _MAX_DEPTH = 1000, 4
+_MAX_FACTS, _MAX_DEPTH = 1000, 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": (-1, _MAX_US), "status": (0, 999), "failure": (0, max(Failure))}
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What one workload of one test measured: the runs, each from its own boot, and where."""
+    """What one workload of one test measured: the runs, each from its own boot, and where.
+
+    ``selfcheck``: what comparisons of the service with itself said about that machine, if they were made.
+    """
 
     workload: Mapping[str, object]
     environment: Mapping[str, object]
     recorded: str
     runs: tuple[Run, ...]
+    selfcheck: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ def _baseline(entry: object, where: str) -> Baseline:
         environment=_facts(table.get("environment"), f"{where}.environment"),
         recorded=_string(table.get("recorded", ""), f"{where}.recorded"),
         runs=tuple(_run(run, f"{where}.runs[{index}]") for index, run in enumerate(runs)),
+        selfcheck=_facts(table["selfcheck"], f"{where}.selfcheck") if "selfcheck" in table else None,
     )
 
 
@@ -194,6 +199,7 @@ def _entry(baseline: Baseline) -> dict[str, object]:
         "workload": dict(baseline.workload),
         "recorded": baseline.recorded,
         "environment": dict(baseline.environment),
+        **({} if baseline.selfcheck is None else {"selfcheck": dict(baseline.selfcheck)}),
         "runs": [
             {
                 "seed": run.seed,

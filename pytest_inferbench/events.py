@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Booting", "Drained", "Event", "Issuing", "Observer", "Ready", "Waiting", "WarmingUp"]
+__all__ = ["BootProgress", "Booting", "Drained", "Event", "Issuing", "Observer", "Ready", "Waiting", "WarmingUp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,14 @@ class Booting:
     profile: str
     number: int
     total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootProgress:
+    """The service is not ready after ``seconds``; ``line`` is the last line of its log (building a model, say)."""
+
+    seconds: float
+    line: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +73,5 @@ class Drained:
     p95: float
 
 
-Event = Waiting | Booting | Ready | WarmingUp | Issuing | Drained
+Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Issuing | Drained
 Observer = Callable[[Event], None]

@@ -11,7 +11,7 @@ from pytest_inferbench.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_inferbench.arrivals import ArrivalProcess
-    from pytest_inferbench.harness import BoundWorkload, InferenceService
+    from pytest_inferbench.handles import BoundWorkload, InferenceService
     from pytest_inferbench.loadgen import Target
     from pytest_inferbench.workload import PayloadSource
 
@@ -37,7 +37,7 @@ DEFAULT_WORKLOADS = {
 @pytest.fixture(scope="session")
 def inference_service(request: pytest.FixtureRequest) -> InferenceService:
     """The service under the profile under test; booted when it is measured, or by ``running()``."""
-    from pytest_inferbench.harness import InferenceService
+    from pytest_inferbench.handles import InferenceService
 
     session = request.config.stash[SESSION]
     return InferenceService(session.harness, getattr(request, "param", session.settings.selected[0]))
@@ -78,7 +78,7 @@ def workload(
         payloads: PayloadSource | None = None,
     ) -> BoundWorkload:
         from pytest_inferbench.arrivals import Gamma, Poisson
-        from pytest_inferbench.harness import BoundWorkload
+        from pytest_inferbench.handles import BoundWorkload
         from pytest_inferbench.workload import Workload
 
         settings = request.config.stash[SESSION].settings

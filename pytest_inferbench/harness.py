@@ -1,217 +1,244 @@
-"""The one way a measurement is made: deploy, warm up, issue, drain, end; again for each run; then hand over."""
+"""The one way a measurement is made: trials of both sides in turns until the plan is done, then hand over."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pytest_inferbench.baselines import Baseline, BaselineStore
-from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.errors import BaselineError, ConfigurationError
-from pytest_inferbench.events import Booting, Drained, Issuing, Observer, Ready, Waiting
+from pytest_inferbench.errors import BaselineError, ValidationError
+from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
-from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
 from pytest_inferbench.measurement import Measurement, Policy, Reference
-from pytest_inferbench.profile import Profile, did_you_mean
+from pytest_inferbench.plan import Plan, Stop
 from pytest_inferbench.run import Run
-from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.validity import Finding, examine
+from pytest_inferbench.seeds import stream
+from pytest_inferbench.selfcheck import SelfCheck, self_check
+from pytest_inferbench.trial import ITSELF, Load, Side, Trial, run_trial
 from pytest_inferbench.verdict import Verdict
-from pytest_inferbench.warmup import warm_up
-from pytest_inferbench.workload import PayloadSource, Workload, draw_payloads
+from pytest_inferbench.workload import Workload
 
-__all__ = ["BoundWorkload", "Harness", "InferenceService"]
+__all__ = ["Harness", "History"]
+
+Pair = dict[str, Trial]
+
+
+@dataclass(slots=True)
+class History:
+    """The pairs of every measurement of this session, so that the rerun of a test adds to them.
+
+    Running a failed test again until it passes would be rolling the dice again: the second attempt is judged by
+    its own runs and those of the first. Since only a failure is run again, this makes false alarms rarer, not more.
+    """
+
+    _pairs: dict[tuple[str, int], list[Pair]] = field(default_factory=dict)
+    _test: str = ""
+    _position: int = 0
+
+    def begin(self, test: str) -> None:
+        """Note that ``test`` starts, perhaps not for the first time."""
+        self._test, self._position = test, 0
+
+    def pairs(self) -> list[Pair]:
+        """Return the list to add to: of earlier attempts, what the examiner did not spoil."""
+        key = (self._test, self._position)
+        self._position += 1
+        earlier = [pair for pair in self._pairs.get(key, ()) if all(trial.valid for trial in pair.values())]
+        return self._pairs.setdefault(key, []) if not earlier else self._replace(key, earlier)
+
+    def _replace(self, key: tuple[str, int], pairs: list[Pair]) -> list[Pair]:
+        self._pairs[key] = pairs
+        return pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harness:
     """Everything a measurement needs, given once per session.
 
-    ``deploy`` makes an unbooted deployment of a profile. ``test`` names the running test. ``budget`` (seconds, per
-    measurement) ends the repeats early. ``observe`` hears what happens, ``on_measured`` (with the name of the
-    test) and ``on_verdict`` what came out.
+    ``side`` makes the side under test from the name of a profile, ``other`` the one it is interleaved with (None: it
+    is measured alone, and held against its stored baseline, or against nothing if it is ``against`` itself).
+    ``test`` names the running test. ``budget`` (seconds, per measurement): where there is a reference, look in
+    between, and go on only while undecided and within it, at most ``most_repeats`` times (None: until the last
+    planned look). ``observe`` hears what happens, ``on_measured`` (with the name of the test) and ``on_verdict``
+    what came out.
     """
 
-    profiles: Mapping[str, Profile]
-    deploy: Callable[[Profile], Deployment]
+    side: Callable[[str], Side]
+    other: Callable[[str], Side | None]
     against: str | None
     store: BaselineStore
     environment: Environment
     policy: Policy
     seed: int
     repeats: int
+    most_repeats: int | None
     budget: float | None
     drain_timeout: float
     lock: MachineLock
+    history: History
     test: Callable[[], str]
     observe: Observer
     on_measured: Callable[[str, Measurement], None]
     on_verdict: Callable[[Measurement, Verdict], None]
 
     async def measure(
-        self, workload: Workload, profile: str, *, target: Target, payloads: PayloadSource, repeats: int | None = None
+        self,
+        load: Load,
+        profile: str,
+        *,
+        repeats: int | None = None,
+        metrics: Sequence[str] = ("p50", "p95"),
+        margin: float = 0.05,
     ) -> Measurement:
-        """Measure ``workload`` under ``profile``, and under the reference profile in between if there is one.
+        """Measure ``load`` under ``profile``, and the other side in between if there is one.
 
         Each run has its own boot and its own seed; both sides of a pair share the seed, hence the schedule and
         the payloads. The order alternates (ABBA), so that a drift of the machine falls on both sides.
         """
-        repeats = self.repeats if repeats is None else repeats
-        if repeats < 1:
-            raise ConfigurationError(f"repeats must be at least 1, got {repeats}")
         test = self.test()
-        # The reference profile itself is measured alone when it is one of several under test.
-        sides = [profile] if self.against in (None, profile) else [str(self.against), profile]
-        runs: dict[str, list[Run]] = {side: [] for side in sides}
-        findings: list[Finding] = []
+        candidate, other = self.side(profile), self.other(profile)
         # Read before anything is booted: a damaged file must not cost the time of a benchmark.
-        stored = self._stored(test, workload, profile) if self.against is None else None
+        alone = other is None and self.against is None
+        stored, why_not = self._stored(test, load.workload, profile) if alone else (None, "")
+        plan = Plan.of(
+            repeats=self.repeats if repeats is None else repeats,
+            sequential=self.budget is not None and (other is not None or stored is not None),
+            most=self.most_repeats if repeats is None else repeats,
+            available=None if stored is None else len(stored.runs),
+            metrics=metrics,
+            margin=margin,
+            alpha=self.policy.alpha,
+        )
+        pairs = self.history.pairs()
+        if rerun := len(pairs):
+            plan = replace(plan, looks=(rerun + plan.looks[-1 if len(plan.looks) == 1 else 0],))
         await self._acquire()
-        started = time.monotonic()
         try:
-            for repeat in range(repeats):
-                if self._spent(started, repeat):
-                    break
-                seed = self.seed + repeat
-                for side in sides if repeat % 2 == 0 else reversed(sides):
-                    number = sum(map(len, runs.values())) + 1
-                    step = Booting(workload=workload.name, profile=side, number=number, total=repeats * len(sides))
-                    self.observe(step)
-                    run, found = await self._run(workload, self.profiles[side], seed, step, target, payloads)
-                    runs[side].append(run)
-                    findings.extend(replace(f, message=f"run {number} ({side}): {f.message}") for f in found)
+            stop = await self._trials(plan, pairs, load, candidate, other, stored)
         finally:
             self.lock.release()
-        return self._finish(test, workload, profile, runs, findings, stored or self._other_side(profile, runs))
+        if rerun:
+            stop = replace(stop, reason=f"a rerun: {rerun} of these {len(pairs)} runs are those of earlier attempts")
+        if other is not None:
+            runs = tuple(pair["reference"].run for pair in pairs)
+            stored = Reference(label=_label(other), runs=runs)
+        elif self.against is not None:
+            why_not = f"profile {profile} is the reference of this session (--against)"
+        return self._finish(test, load.workload, candidate, other, pairs, stop, stored, why_not)
 
     @contextmanager
     def running(self, profile: str) -> Iterator[str]:
         """Boot the service outside of any measurement, yield its base URL, and end it."""
-        waited = False
-        while not self.lock.try_acquire():
-            if not waited:
-                self.observe(Waiting(holder=self.lock.holder()))
-            waited = True
+        for _ in self._turns():
             time.sleep(0.2)
-        service = self.deploy(self.profiles[profile])
         try:
-            service.boot()
-            yield service.url
+            service = self.side(profile).deploy()
+            try:
+                service.boot()
+                yield service.url
+            finally:
+                service.stop()
         finally:
-            service.stop()
             self.lock.release()
 
     async def _acquire(self) -> None:
+        for _ in self._turns():
+            await asyncio.sleep(0.2)
+
+    def _turns(self) -> Iterator[None]:
+        """Yield as long as another session holds the machine, and say so once."""
         waited = False
         while not self.lock.try_acquire():
             if not waited:
                 self.observe(Waiting(holder=self.lock.holder()))
             waited = True
-            await asyncio.sleep(0.2)
+            yield
 
-    def _spent(self, started: float, repeat: int) -> bool:
-        """Return True if one more repeat, as long as those before, would overrun the budget."""
-        if self.budget is None or repeat == 0:
-            return False
-        elapsed = time.monotonic() - started
-        return elapsed + elapsed / repeat > self.budget
-
-    async def _run(
+    async def _trials(
         self,
-        workload: Workload,
-        profile: Profile,
-        seed: int,
-        step: Booting,
-        target: Target,
-        payloads: PayloadSource,
-    ) -> tuple[Run, tuple[Finding, ...]]:
-        schedule = workload.schedule(seed)
-        bodies = draw_payloads(payloads, len(schedule), seed)
-        service = self.deploy(profile)
-
-        def report(progress: Progress) -> None:
-            self.observe(
-                Issuing(
-                    elapsed=progress.elapsed,
-                    total=progress.total,
-                    scheduled=progress.scheduled,
-                    issued=progress.issued,
-                    completed=progress.completed,
-                    failed=progress.failed,
+        plan: Plan,
+        pairs: list[Pair],
+        load: Load,
+        candidate: Side,
+        other: Side | None,
+        stored: Reference | None,
+    ) -> Stop:
+        """Run pairs until the plan ends, adding to ``pairs``."""
+        sides = {"candidate": candidate} if other is None else {"reference": other, "candidate": candidate}
+        started, before = time.monotonic(), len(pairs)
+        while True:
+            seed = self.seed + len(pairs)
+            pair: Pair = {}
+            for role in sides if len(pairs) % 2 == 0 else reversed(sides):
+                side = sides[role]
+                number = len(pairs) * len(sides) + len(pair) + 1
+                step = Booting(
+                    workload=load.workload.name, profile=side.name, number=number, total=plan.most * len(sides)
                 )
-            )
-
-        try:
-            await asyncio.to_thread(service.boot)
-            self.observe(Ready(seconds=service.boot_seconds))
-            endpoint = target.at(service.url)
-            generator = LoadGenerator(endpoint, drain_timeout=self.drain_timeout, on_progress=report)
-            findings = await warm_up(LoadGenerator(endpoint), bodies, service, self.observe)
-            run = await generator.issue(schedule, bodies)
-            findings += examine(run)
-            if not service.alive:
-                findings += (_died(service),)
-        finally:
-            service.stop()
-        latencies = run.latencies
-        self.observe(
-            Drained(
-                workload=workload.name,
-                profile=profile.name,
-                number=step.number,
-                total=step.total,
-                requests=len(run),
-                failed=int(run.failed.sum()),
-                p50=quantile(latencies, 0.5),
-                p95=quantile(latencies, 0.95),
-            )
-        )
-        return run, findings
+                trial = await run_trial(load, side, seed, step, self.observe)
+                named = (replace(f, message=f"run {number} ({side.name}): {f.message}") for f in trial.findings)
+                pair[role] = replace(trial, findings=tuple(named))
+            pairs.append(pair)
+            elapsed = time.monotonic() - started
+            spent = self.budget is not None and elapsed + elapsed / (len(pairs) - before) > self.budget
+            reference: Sequence[Run] = () if stored is None else stored.runs
+            if other is not None:
+                reference = [pair["reference"].run for pair in pairs]
+            stop = plan.stop(reference, [pair["candidate"].run for pair in pairs], spent=spent)
+            if stop is not None:
+                return stop
 
     def _finish(
         self,
         test: str,
         workload: Workload,
-        profile: str,
-        runs: Mapping[str, Sequence[Run]],
-        findings: Sequence[Finding],
-        compared: tuple[Reference | None, str],
+        candidate: Side,
+        other: Side | None,
+        pairs: Sequence[Pair],
+        stop: Stop,
+        reference: Reference | None,
+        why_not: str,
     ) -> Measurement:
-        reference, why_not = compared
+        measured = reference.runs if other is not None and reference is not None else ()
+        runs = tuple(pair["candidate"].run for pair in pairs)
+        checked = None
+        if other is not None and other.name == ITSELF:
+            rng = stream(self.seed, "selfcheck")
+            checked = self_check(measured, runs, repeats=self.repeats, alpha=self.policy.alpha, rng=rng)
         measurement = Measurement(
             workload=workload,
-            profile=profile,
-            runs=tuple(runs[profile]),
+            profile=candidate.name,
+            runs=runs,
             environment=self.environment,
-            findings=tuple(findings),
+            findings=tuple(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
             reference=reference,
             no_reference=why_not,
             policy=self.policy,
+            stop=stop,
+            selfcheck=checked,
             on_verdict=self.on_verdict,
         )
         # Before recording: a baseline that cannot be written must not cost the figures.
         self.on_measured(test, measurement)
         if self.policy.updating and measurement.valid:
-            for side, recorded in runs.items():
+            recorded = {candidate.name: measurement.runs}
+            if other is not None and other.name == other.profile.name:
+                recorded[other.name] = measured
+            for name, runs in recorded.items():
                 baseline = Baseline(
                     workload=workload.identity,
                     environment=self.environment.to_dict(),
                     recorded=datetime.now(UTC).isoformat(timespec="seconds"),
-                    runs=tuple(recorded),
+                    runs=runs,
+                    selfcheck=None if checked is None else checked.to_dict(),
                 )
-                self.store.update(baseline, profile=side, machine=self.environment.machine, test=test)
+                self.store.update(baseline, profile=name, machine=self.environment.machine, test=test)
         return measurement
-
-    def _other_side(self, profile: str, runs: Mapping[str, Sequence[Run]]) -> tuple[Reference | None, str]:
-        """Return the reference that this session measured too, or why there is none."""
-        if self.against is None or self.against == profile:
-            return None, f"profile {profile} is the reference of this session (--against)"
-        return Reference(label=f"profile {self.against}", runs=tuple(runs[self.against])), ""
 
     def _stored(self, test: str, workload: Workload, profile: str) -> tuple[Reference | None, str]:
         """Return the stored baseline, or why there is none. Raises BaselineError for a file that cannot be used."""
@@ -234,52 +261,21 @@ class Harness:
                 label=f"baseline {stored.recorded[:10]}",
                 runs=stored.runs,
                 stored=True,
+                selfcheck=_read_self_check(stored.selfcheck),
                 differences=self.environment.differences(stored.environment),
             ),
             "",
         )
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceService:
-    """The handle that a test gets: the service under one profile, booted on demand."""
-
-    harness: Harness = field(repr=False)
-    profile: str
-
-    def running(self) -> AbstractContextManager[str]:
-        """Boot it outside of a measurement: ``with inference_service.running() as url: ...``."""
-        return self.harness.running(self.profile)
-
-    def under(self, profile: str) -> InferenceService:
-        """Return the handle for the same service under another profile."""
-        if profile not in self.harness.profiles:
-            raise ConfigurationError(f"unknown profile {profile!r}{did_you_mean(profile, self.harness.profiles)}")
-        return InferenceService(self.harness, profile)
+def _read_self_check(table: Mapping[str, object] | None) -> SelfCheck | None:
+    if table is None:
+        return None
+    try:
+        return SelfCheck.from_dict(table)
+    except ValidationError:
+        return None  # a note of the machine's noise that cannot be read must not cost the comparison
 
 
-@dataclass(frozen=True, slots=True)
-class BoundWorkload:
-    """A workload with the target and the payloads it is issued to and with."""
-
-    workload: Workload
-    target: Target
-    payloads: PayloadSource
-
-    async def measure(self, service: InferenceService, *, repeats: int | None = None) -> Measurement:
-        """Boot, warm up, issue and drain ``repeats`` times (default: the session's), and return what was seen."""
-        return await service.harness.measure(
-            self.workload, service.profile, target=self.target, payloads=self.payloads, repeats=repeats
-        )
-
-
-def _died(service: Deployment) -> Finding:
-    return Finding(
-        rule="died",
-        kind="service",
-        message="the service's process ended during the run; the end of its log: "
-        + " | ".join(service.log_tail().splitlines()[-3:]),
-        value=0.0,
-        limit=1.0,
-        recommendation="what it died of stands in its log",
-    )
+def _label(side: Side) -> str:
+    return f"profile {side.name}" if side.name == side.profile.name else side.name

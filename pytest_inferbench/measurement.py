@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_inferbench.fingerprint import Environment
+from pytest_inferbench.plan import Stop
 from pytest_inferbench.quantity import parse_fraction
 from pytest_inferbench.run import Run
+from pytest_inferbench.selfcheck import SelfCheck
 from pytest_inferbench.slo import SLO, check_slo
 from pytest_inferbench.validity import Finding
 from pytest_inferbench.verdict import Comparison, Outcome, SloCheck, Verdict, compare_family
@@ -41,6 +43,7 @@ class Reference:
     label: str
     runs: tuple[Run, ...]
     stored: bool = False
+    selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
 
 
@@ -49,7 +52,8 @@ class Measurement:
     """The runs of one workload under one profile, each from its own boot, with what they can be held against.
 
     ``findings`` are what is wrong with runs; ``reference`` is None where there is nothing to compare with, and
-    ``no_reference`` then says why and what to do.
+    ``no_reference`` then says why and what to do. ``stop``: why it ended when it did, and at which level
+    comparisons are judged for it. ``selfcheck``: where the service was measured against itself, what that says.
     """
 
     workload: Workload
@@ -60,6 +64,8 @@ class Measurement:
     reference: Reference | None = None
     no_reference: str = ""
     policy: Policy = field(default_factory=Policy)
+    stop: Stop | None = None
+    selfcheck: SelfCheck | None = None
     on_verdict: Callable[[Measurement, Verdict], None] | None = None
 
     def __repr__(self) -> str:
@@ -93,7 +99,11 @@ class Measurement:
         if self.reference is None or not self.valid:
             return ()
         return compare_family(
-            self.reference.runs, self.runs, metrics=tuple(metrics), margin=margin, alpha=self.policy.alpha
+            self.reference.runs,
+            self.runs,
+            metrics=tuple(metrics),
+            margin=margin,
+            alpha=self.policy.alpha if self.stop is None else self.stop.level,
         )
 
     def _verdict(
@@ -107,6 +117,11 @@ class Measurement:
         reasons: list[str] = [missing] if missing else []
         if kind == "regression" and self.reference is not None:
             subject += f", against {self.reference.label}"
+            if self.stop is not None and self.stop.reason:
+                reasons.append(self.stop.reason)
+            checked = self.selfcheck or self.reference.selfcheck
+            if checked is not None:
+                reasons.append(f"self-check of this machine: {checked.describe()}")
             if self.reference.differences:
                 reasons.append("changed since: " + "; ".join(self.reference.differences))
         reasons.extend(dict.fromkeys(f"{f.rule}: {f.message}; {f.recommendation}" for f in self.findings))

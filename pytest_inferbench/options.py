@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pytest_inferbench.errors import ConfigurationError, InferbenchError
-from pytest_inferbench.profile import DEFAULT_PROFILE, did_you_mean
+from pytest_inferbench.profile import DEFAULT_PROFILE, REVISION_PREFIX, did_you_mean
 from pytest_inferbench.project import Project, read_project
 from pytest_inferbench.quantity import parse_fraction, parse_seconds
 
@@ -77,8 +77,9 @@ OPTIONS = (
     ),
     Option(
         "against",
-        "measure this profile too, interleaved in the same session, and compare with it",
-        metavar="PROFILE",
+        "measure this profile too, or this profile at another git revision, interleaved in the same session, and "
+        "compare with it",
+        metavar="PROFILE|git:REV",
         short="--against",
     ),
     Option(
@@ -90,13 +91,27 @@ OPTIONS = (
     Option("url", "test this running HTTP endpoint instead of booting a service", metavar="URL"),
     Option("json", "write the result as JSON to this file", metavar="PATH"),
     Option("storage", "folder of the stored baselines (default: baselines)", metavar="PATH"),
-    Option("repeats", "runs per workload and profile, each from its own boot (default: 5)", metavar="N"),
+    Option(
+        "repeats",
+        "runs per workload and profile, each from its own boot (default: 5; with a budget at most 12)",
+        metavar="N",
+    ),
     Option("duration", "length of each run, overrides every workload's own, e.g. 30s", metavar="TIME"),
-    Option("budget", "per test: no further repeat once it would end later than this, e.g. 5min", metavar="TIME"),
+    Option(
+        "budget",
+        "per test: repeat while undecided, but not once that would end later than this, e.g. 5min",
+        metavar="TIME",
+    ),
     Option("seed", "seed of arrivals and payloads; repeat k uses seed + k (default: 0)", metavar="N"),
     Option("alpha", "error rate of each check (default: 5%%)", metavar="FRACTION"),
     Option("boot-timeout", "how long a service may take to get ready (default: 180s)", metavar="TIME"),
     Option("drain-timeout", "how long to wait for answers after the last request (default: 15s)", metavar="TIME"),
+    Option(
+        "selfcheck",
+        "measure the service against itself: how noisy this machine is, and what it can detect",
+        kind="flag",
+    ),
+    Option("prune", "remove stored baselines whose test is gone", kind="flag"),
     Option("strict", "INCONCLUSIVE, UNCERTAIN and NO_BASELINE fail too", kind="flag"),
     Option("allow-missing", "NO_BASELINE does not fail, although CI is set", kind="flag"),
     Option("config", "TOML file to read instead of [tool.inferbench] in pyproject.toml", metavar="PATH"),
@@ -129,7 +144,10 @@ def given_on_command_line(config: pytest.Config) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the user asked for, from command line, ini file and configuration, validated. Times in seconds."""
+    """What the user asked for, from command line, ini file and configuration, validated. Times in seconds.
+
+    ``most_repeats``: the number of repeats where the user said one, which a measurement with a budget respects too.
+    """
 
     root: Path
     project: Project
@@ -139,13 +157,17 @@ class Settings:
     url: str | None
     json: Path | None
     storage: Path
+    config: str | None
     repeats: int
+    most_repeats: int | None
     duration: float | None
     budget: float | None
     seed: int
     alpha: float
     boot_timeout: float
     drain_timeout: float
+    selfcheck: bool
+    prune: bool
     strict: bool
     missing_fails: bool
 
@@ -169,17 +191,25 @@ def _load(config: pytest.Config) -> Settings:
     project = read_project(config.rootpath, values["config"])
     profiles = project.profiles
     selected = tuple(dict.fromkeys(values["profile"] or (DEFAULT_PROFILE,)))
-    for flag, names in (("--profile", selected), ("--against", (values["against"],))):
+    against: str | None = values["against"]
+    revision = against is not None and against.startswith(REVISION_PREFIX)
+    if against is not None and revision:
+        from pytest_inferbench.deployment.revision import Revision
+
+        Revision.find(against.removeprefix(REVISION_PREFIX), config.rootpath)
+    for flag, names in (("--profile", selected), ("--against", (None if revision else against,))):
         for name in names:
             if name is not None and name not in profiles:
                 raise ConfigurationError(
                     f"{flag}: unknown profile {name!r}{did_you_mean(name, profiles)}; see {project.where}"
                 )
-    if selected == (values["against"],):
+    if selected == (against,):
+        raise ConfigurationError(f"--against {against} is the profile under test itself: choose another reference")
+    if values["selfcheck"] and against:
         raise ConfigurationError(
-            f"--against {values['against']} is the profile under test itself: choose another reference"
+            f"--inferbench-selfcheck measures the service against itself: it does not go with --against {against}"
         )
-    if values["url"] and (len(selected) > 1 or values["against"]):
+    if values["url"] and (len(selected) > 1 or against):
         raise ConfigurationError(
             "--inferbench-url tests one running endpoint, which no profile can change: it goes with one --profile "
             "(its name is only a label) and without --against"
@@ -188,6 +218,7 @@ def _load(config: pytest.Config) -> Settings:
         name: _maybe_seconds(values[name], f"--inferbench-{name}")
         for name in ("duration", "budget", "boot-timeout", "drain-timeout")
     }
+    repeats = _whole(values["repeats"], "--inferbench-repeats", default=5, low=1)
     alpha = parse_fraction(values["alpha"] if values["alpha"] is not None else 0.05, what="--inferbench-alpha")
     if not 0 < alpha < 0.5:
         raise ConfigurationError(f"--inferbench-alpha must lie between 0 and 50 %, got {values['alpha']}")
@@ -195,18 +226,22 @@ def _load(config: pytest.Config) -> Settings:
         root=config.rootpath,
         project=project,
         selected=selected,
-        against=values["against"],
+        against=against,
         update_baselines=bool(values["update-baselines"]),
         url=_url(values["url"]),
         json=_file(values["json"], config.invocation_params.dir, "--inferbench-json"),
         storage=config.rootpath / (values["storage"] or "baselines"),
-        repeats=_whole(values["repeats"], "--inferbench-repeats", default=5, low=1),
+        config=values["config"],
+        repeats=repeats,
+        most_repeats=None if values["repeats"] is None else repeats,
         duration=seconds["duration"],
         budget=seconds["budget"],
         seed=_whole(values["seed"], "--inferbench-seed", default=0, low=0),
         alpha=alpha,
         boot_timeout=seconds["boot-timeout"] or 180.0,
         drain_timeout=seconds["drain-timeout"] or 15.0,
+        selfcheck=bool(values["selfcheck"]),
+        prune=bool(values["prune"]),
         strict=bool(values["strict"]),
         missing_fails=bool(os.environ.get("CI")) and not values["allow-missing"],
     )

@@ -76,10 +76,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 metafunc.parametrize("inference_service", selected, indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Read the configuration if a test needs it: a mistake in it ends the session before anything runs."""
+    collected = list(items)  # before anybody deselects
+    yield
     if any(not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items):
-        _ = config.stash[SESSION].settings
+        config.stash[SESSION].note_collected(collected)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

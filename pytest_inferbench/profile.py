@@ -9,9 +9,19 @@ from difflib import get_close_matches
 
 from pytest_inferbench.errors import ConfigurationError
 
-__all__ = ["DEFAULT_PROFILE", "DeploymentSpec", "Profile", "did_you_mean", "resolve_profile", "resolve_profiles"]
+__all__ = [
+    "DEFAULT_PROFILE",
+    "REVISION_PREFIX",
+    "DeploymentSpec",
+    "Profile",
+    "did_you_mean",
+    "resolve_profile",
+    "resolve_profiles",
+]
 
 DEFAULT_PROFILE = "baseline"
+#: A reference that starts with it is not a profile but a revision of this project; no profile may be called so.
+REVISION_PREFIX = "git:"
 _LAST_CPU = 4095
 _TABLES = ("runtime", "service", "deployment")
 

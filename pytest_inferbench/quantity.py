@@ -7,7 +7,7 @@ import re
 
 from pytest_inferbench.errors import ValidationError
 
-__all__ = ["format_seconds", "parse_fraction", "parse_rate", "parse_seconds"]
+__all__ = ["format_fraction", "format_seconds", "parse_fraction", "parse_rate", "parse_seconds"]
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _PER_SECOND = {"/s": 1.0, "/min": 1 / 60.0}
@@ -56,6 +56,14 @@ def parse_rate(value: float | int | str, *, what: str) -> float:
     if rate <= 0:
         raise ValidationError(f"{what}: must be greater than zero, got {value!r}")
     return rate
+
+
+def format_fraction(fraction: float) -> str:
+    """Return a fraction in percent: ``"0.42%"``, ``"12.3%"``, ``"140%"``, ``"inf"``."""
+    if not math.isfinite(fraction):
+        return "inf" if fraction > 0 else "—"
+    percent = 100 * fraction
+    return f"{percent:.{0 if abs(percent) >= 99.95 else 1 if abs(percent) >= 0.995 else 2}f}%"
 
 
 def format_seconds(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_inferbench.session import SESSION
+from pytest_inferbench.session import SESSION, InferbenchSession
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -21,6 +21,7 @@ class Reporting:
         self._config = config
         self._records: list[dict[str, Any]] = []
         self._trouble = ""
+        self._notes: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the records that came with a test's report."""
@@ -31,6 +32,8 @@ class Reporting:
         """Write the JSON result, if one was asked for; a session whose result is lost does not count as passed."""
         ours = self._config.stash[SESSION]
         ours.clear_display()
+        if ours.in_use:
+            self._notes = self._prune(ours)
         path = ours.settings.json if ours.in_use else None
         if path is None:
             return
@@ -55,10 +58,36 @@ class Reporting:
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
+    def _prune(self, ours: InferbenchSession) -> list[str]:
+        """Return what to say about stored baselines whose test is gone, after removing them if that was asked for."""
+        settings = ours.settings
+        if not ours.collected:
+            if not settings.prune:
+                return []
+            return ["--inferbench-prune: nothing pruned, it needs whole test files, and no pytest-xdist (-n)"]
+        if not (settings.prune or self._records):
+            return []
+        from pytest_inferbench.baselines import BaselineStore
+        from pytest_inferbench.pruning import gone
+
+        store = BaselineStore(settings.storage)
+        found = gone(store, settings.root, ours.collected)
+        if not found:
+            return []
+        head = "removed stored baselines whose test is gone:"
+        if settings.prune:
+            for entry in found:
+                store.remove(entry)
+        else:
+            head = "stored baselines whose test is gone (--inferbench-prune removes them):"
+        return [head, *dict.fromkeys(f"  {entry.profile}/{entry.machine}: {entry.test}" for entry in found)]
+
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show what was measured and judged."""
         if self._trouble:
             terminalreporter.write_line(self._trouble, red=True)
+        for note in self._notes:
+            terminalreporter.write_line(note, yellow=True)
         if not self._records:
             return
         from pytest_inferbench.report.terminal import summary

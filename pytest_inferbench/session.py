@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
-from collections.abc import Callable
-from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +11,10 @@ import pytest
 from pytest_inferbench.options import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pytest_inferbench.deployment import Deployment
     from pytest_inferbench.events import Event
-    from pytest_inferbench.harness import Harness
+    from pytest_inferbench.harness import Harness, History
     from pytest_inferbench.measurement import Measurement
-    from pytest_inferbench.profile import Profile
+    from pytest_inferbench.sides import Sides
     from pytest_inferbench.verdict import Verdict
 
 __all__ = ["SESSION", "InferbenchSession"]
@@ -34,12 +29,14 @@ class InferbenchSession:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.test = ""
-        self.records: list[dict[str, Any]] = []
+        self._node = ""
+        self.collected: frozenset[str] = frozenset()
         self._settings: Settings | None = None
         self._harness: Harness | None = None
         self._pending: list[tuple[Measurement, dict[str, Any]]] = []
         self._failing: list[Verdict] = []
-        self._logs: tempfile.TemporaryDirectory[str] | None = None
+        self._sides: Sides | None = None
+        self._history: History | None = None
         self._display = _Display(config)
         self._run_started = (0.0, 0.0)
 
@@ -65,6 +62,15 @@ class InferbenchSession:
     def begin(self, item: pytest.Item) -> None:
         """Note which test runs: its name without the profile is the name of its baseline."""
         self.test = _name(item, self.settings.selected) if "inference_service" in _fixtures(item) else item.nodeid
+        self._node = item.nodeid
+        if self._history is not None:
+            self._history.begin(item.nodeid)
+
+    def note_collected(self, items: list[pytest.Item]) -> None:
+        """Note which tests there are; raises pytest.UsageError for a mistake in the configuration."""
+        whole_files = not any("::" in argument for argument in self.config.args)
+        names = {_name(item, self.settings.selected) for item in items}
+        self.collected = frozenset(names) if whole_files else frozenset()
 
     def take_records(self) -> list[dict[str, Any]]:
         """Return the records of the measurements since the last call."""
@@ -89,20 +95,32 @@ class InferbenchSession:
     def close(self) -> None:
         """Remove the logs of this session."""
         self.clear_display()
-        if self._logs is not None:
-            self._logs.cleanup()
+        if self._sides is not None:
+            self._sides.close()
 
     def _make_harness(self) -> Harness:
         from pytest_inferbench.baselines import BaselineStore
         from pytest_inferbench.deployment.lock import MachineLock
         from pytest_inferbench.environment import describe_environment
-        from pytest_inferbench.harness import Harness
+        from pytest_inferbench.harness import Harness, History
         from pytest_inferbench.measurement import Policy
+        from pytest_inferbench.sides import Sides
 
         settings = self.settings
+        self._sides = Sides(
+            settings.project,
+            settings.root,
+            against=settings.against,
+            selfcheck=settings.selfcheck,
+            url=settings.url,
+            config=settings.config,
+            timeout=settings.boot_timeout,
+        )
+        self._history = History()
+        self._history.begin(self._node)
         return Harness(
-            profiles=settings.project.profiles,
-            deploy=self._deployer(),
+            side=self._sides.side,
+            other=self._sides.other,
             against=settings.against,
             store=BaselineStore(settings.storage),
             environment=describe_environment(settings.root),
@@ -114,33 +132,16 @@ class InferbenchSession:
             ),
             seed=settings.seed,
             repeats=settings.repeats,
+            most_repeats=settings.most_repeats,
             budget=settings.budget,
             drain_timeout=settings.drain_timeout,
             lock=MachineLock(),
+            history=self._history,
             test=lambda: self.test,
             observe=self._observe,
             on_measured=self._on_measured,
             on_verdict=self._on_verdict,
         )
-
-    def _deployer(self) -> Callable[[Profile], Deployment]:
-        from pytest_inferbench.deployment.external import ExternalService
-        from pytest_inferbench.deployment.local import Launch, LocalService
-
-        settings, project = self.settings, self.settings.project
-        if settings.url is not None:
-            url = settings.url
-            return lambda profile: ExternalService(url)
-        launch = Launch(
-            service=project.service,
-            command=project.command,
-            ready=project.ready,
-            cwd=settings.root,
-            boot_timeout=settings.boot_timeout,
-        )
-        self._logs = tempfile.TemporaryDirectory(prefix="inferbench-")
-        folder, boots = Path(self._logs.name), count(1)
-        return lambda profile: LocalService(profile, launch, log=folder / f"{next(boots):03}-{profile.name}.log")
 
     def _observe(self, event: Event) -> None:
         from pytest_inferbench.events import Booting, Drained, Issuing

@@ -105,12 +105,16 @@ def describe(check: Comparison | SloCheck) -> str:
         change = f"{check.candidate - check.reference:+.2%} points ({low:+.2%} to {high:+.2%})"
         margin = f"margin {check.margin:.2%} points"
     else:
-        change = f"x{check.ratio:.3f} ({low:.3f} to {high:.3f})"
+        change = f"x{_ratio(check.ratio)} ({_ratio(low)} to {_ratio(high)})"
         margin = f"margin {check.margin:.3g}"
     return (
         f"{check.metric} {before} -> {after}, {change}, {margin}; {_count(check.pairs, 'pair')}, "
         f"n = {check.requests[0]} + {check.requests[1]}"
     )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.1 else f"{value:.3g}"
 
 
 def _decisive(verdict: Verdict) -> Comparison | SloCheck | None:

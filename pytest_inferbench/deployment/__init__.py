@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Deployment"]
@@ -20,8 +21,11 @@ class Deployment(Protocol):
 
     boot_seconds: float
 
-    def boot(self) -> None:
-        """Start and wait until ready; DeploymentError if that fails."""
+    def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
+        """Start and wait until ready; DeploymentError if that fails.
+
+        ``progress`` is told the seconds waited and the last line of the service's log, about once a second.
+        """
 
     def stop(self) -> None:
         """End everything that :meth:`boot` started; safe to call at any time, more than once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx
 
 from pytest_inferbench.errors import DeploymentError
@@ -17,7 +19,7 @@ class ExternalService:
         self.boot_seconds = 0.0
         self.alive = True
 
-    def boot(self) -> None:
+    def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Check that the endpoint answers HTTP at all; any status will do."""
         try:
             httpx.get(self.url, timeout=10.0, trust_env=False)

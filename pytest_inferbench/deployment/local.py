@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = ["Launch", "LocalService"]
 HOST = "127.0.0.1"
 _TAIL_BYTES = 4000
 _TAIL_LINES = 25
+_PROGRESS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,8 @@ class Launch:
 
     ``service``: what ``bentoml serve`` takes, or None if ``command`` is given. ``command``: any other program, in
     which ``{port}``, ``{host}`` and ``{workers}`` are replaced. ``ready``: the path that answers 200 once the
-    service can take requests. ``cwd``: where it is started. ``boot_timeout``: seconds.
+    service can take requests. ``cwd``: where it is started. ``boot_timeout``: seconds. ``revision``: where
+    ``cwd`` holds another revision of the project, what to call it.
     """
 
     service: str | None
@@ -41,6 +43,7 @@ class Launch:
     ready: str = "/readyz"
     cwd: Path
     boot_timeout: float = 120.0
+    revision: str | None = None
 
     def arguments(self, *, port: int, profile: Profile) -> list[str]:
         """Return the command line for one boot."""
@@ -78,9 +81,9 @@ class LocalService:
         """The base URL, without a trailing slash."""
         return f"http://{HOST}:{self.port}"
 
-    def boot(self) -> None:
+    def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Start the service and wait until it is ready. Raises DeploymentError with the end of its log."""
-        started = time.monotonic()
+        started = told = time.monotonic()
         self._start()
         deadline = started + self.launch.boot_timeout
         # Proxies are for the world outside: trust_env would send loopback traffic through them.
@@ -94,6 +97,9 @@ class LocalService:
                         "200); raise --inferbench-boot-timeout if it only needs longer"
                     )
                 time.sleep(0.05)
+                if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    progress(told - started, self.log_tail().rpartition("\n")[2])
         self.boot_seconds = time.monotonic() - started
 
     @property
@@ -143,6 +149,10 @@ class LocalService:
             "BENTOML_DO_NOT_TRACK": "True",
             "PYTHONUNBUFFERED": "1",
         }
+        if self.launch.revision is not None:
+            # Before anything that is installed: an editable install would lead back to the checkout under test.
+            here = [str(folder) for folder in (self.launch.cwd, self.launch.cwd / "src") if folder.is_dir()]
+            environment["PYTHONPATH"] = os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._supervisor = subprocess.Popen(
             [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, "--", *command],
             stdin=subprocess.PIPE,
@@ -178,8 +188,9 @@ class LocalService:
 
     def _error(self, what: str) -> DeploymentError:
         command = " ".join(self.launch.arguments(port=self.port, profile=self.profile))
+        where = "" if self.launch.revision is None else f" at revision {self.launch.revision}"
         return DeploymentError(
-            f"the service {what} (profile {self.profile.name!r})\n  command: {command}\n"
+            f"the service{where} {what} (profile {self.profile.name!r})\n  command: {command}\n"
             f"  directory: {self.launch.cwd}\n  end of its log:\n{_indent(self.log_tail().splitlines())}"
         )
 

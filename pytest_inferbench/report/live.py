@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_inferbench.events import Booting, Drained, Event, Issuing, Ready, Waiting, WarmingUp
+from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Ready, Waiting, WarmingUp
 from pytest_inferbench.quantity import format_seconds
 
 __all__ = ["LiveLine"]
@@ -22,6 +22,8 @@ class LiveLine:
             case Booting():
                 self._where = f"{event.workload} · {event.profile} · run {event.number}/{event.total}"
                 return f"{self._where} · booting"
+            case BootProgress(seconds=seconds, line=line):
+                return f"{self._where} · booting {seconds:.0f} s · {line.strip()}"
             case Ready(seconds=seconds):
                 return f"{self._where} · ready after {seconds:.1f} s"
             case WarmingUp(requests=requests):

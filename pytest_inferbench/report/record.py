@@ -16,6 +16,7 @@ import numpy as np
 from pytest_inferbench.comparison import Comparison
 from pytest_inferbench.measurement import Measurement
 from pytest_inferbench.run import Failure, Run
+from pytest_inferbench.selfcheck import SelfCheck
 from pytest_inferbench.slo import SLO, SloCheck, check_slo
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.verdict import Verdict, describe
@@ -37,7 +38,7 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
-        **_side(measurement.runs, alpha),
+        **_side(measurement.runs, alpha, delays=True),
         "findings": [
             {
                 "rule": finding.rule,
@@ -50,12 +51,15 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
             for finding in measurement.findings
         ],
         "environment": measurement.environment.to_dict(),
+        "level": alpha if measurement.stop is None else measurement.stop.level,
+        "ended": "" if measurement.stop is None else measurement.stop.reason,
+        "selfcheck": None if measurement.selfcheck is None else _plain(measurement.selfcheck),
         "reference": None
         if reference is None
         else {
             "label": reference.label,
             "differences": list(reference.differences),
-            **_side(reference.runs, alpha),
+            **_side(reference.runs, alpha, delays=not reference.stored),
             "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
         },
         "verdicts": [],
@@ -75,8 +79,11 @@ def verdict_record(verdict: Verdict) -> Record:
     }
 
 
-def _side(runs: Sequence[Run], alpha: float) -> Record:
-    delays = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
+def _side(runs: Sequence[Run], alpha: float, *, delays: bool) -> Record:
+    """Return the figures of one side; ``delays``: whether its issue delays are known (they are not stored)."""
+    late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
+    if not delays:
+        late = late[:0]
     return {
         "requests": sum(len(run) for run in runs),
         "failed": sum(int(run.failed.sum()) for run in runs),
@@ -93,7 +100,7 @@ def _side(runs: Sequence[Run], alpha: float) -> Record:
             }
             for check in check_slo(runs, _EVERYTHING, alpha=alpha)
         },
-        "issue_delay": {name: _number(_quantile(delays, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
+        "issue_delay": {name: _number(_quantile(late, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
         "runs": [_run(run) for run in runs],
     }
 
@@ -140,6 +147,20 @@ def _check(check: Comparison | SloCheck) -> Record:
         "adjusted_p": None if check.adjusted_p is None else _number(check.adjusted_p),
         "more_pairs": check.more_pairs,
     }
+
+
+def _plain(check: SelfCheck) -> Record:
+    noise = [
+        {
+            "metric": noise.metric,
+            "sd": _number(noise.sd),
+            "interval": [_number(end) for end in noise.interval],
+            "detectable": _number(noise.detectable),
+            "at_worst": _number(noise.at_worst),
+        }
+        for noise in check.noise
+    ]
+    return {**check.to_dict(), "noise": noise, "text": check.describe()}
 
 
 def _quantile(values: Any, p: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.quantity import format_seconds
+from pytest_inferbench.quantity import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -71,9 +71,27 @@ def _measurement(record: Record) -> Iterator[Line]:
             yield from _checks("compared", reference["comparisons"])
     for verdict in record["verdicts"]:
         yield from _verdict(verdict, reference)
+    if record["ended"]:
+        yield (Span(f"  {record['ended']}", "light"),)
+    if record["selfcheck"] is not None:
+        yield from _selfcheck(record["selfcheck"])
     for finding in record["findings"]:
         style = "red" if finding["kind"] == "invalid" else "yellow"
         yield (Span(f"  {finding['rule']}: ", style), Span(_cut(finding["message"], 96 - len(finding["rule"]))))
+
+
+def _selfcheck(check: Record) -> Iterator[Line]:
+    for index, noise in enumerate(check["noise"]):
+        low, high = (format_fraction(float(end)) for end in noise["interval"])
+        yield (
+            Span(f"  {'self-check' if index == 0 else '':<15}", "bold"),
+            Span(
+                f"{noise['metric']}: noise between boots {format_fraction(float(noise['sd']))} ({low} to {high}); "
+                f"{check['repeats']} pairs find {format_fraction(float(noise['detectable']))} slower"
+            ),
+        )
+    alarms, draws = check["false_alarms"], check["draws"]
+    yield (Span(f"{'':<17}false alarms: {alarms} of {draws} comparisons drawn from these {check['pairs']} pairs"),)
 
 
 def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:

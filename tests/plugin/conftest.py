@@ -164,15 +164,15 @@ def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def warm_already(*args: object) -> tuple[Finding, ...]:
         return ()
 
-    monkeypatch.setattr("pytest_inferbench.harness.examine", lambda run: ())
-    monkeypatch.setattr("pytest_inferbench.harness.warm_up", warm_already)
+    monkeypatch.setattr("pytest_inferbench.trial.examine", lambda run: ())
+    monkeypatch.setattr("pytest_inferbench.trial.warm_up", warm_already)
 
 
 @pytest.fixture
 def _real_examiner(_calm_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm up and examine as for users."""
-    monkeypatch.setattr("pytest_inferbench.harness.examine", examine)
-    monkeypatch.setattr("pytest_inferbench.harness.warm_up", warm_up)
+    monkeypatch.setattr("pytest_inferbench.trial.examine", examine)
+    monkeypatch.setattr("pytest_inferbench.trial.warm_up", warm_up)
 
 
 @pytest.fixture

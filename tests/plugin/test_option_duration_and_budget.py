@@ -28,3 +28,32 @@ def test_a_spent_budget_ends_the_repeats(bench: Bench) -> None:
     assert len(tight["runs"]) == 1
     (wide,) = bench.run("--inferbench-budget=1h", repeats=2).measurements
     assert len(wide["runs"]) == 2
+
+
+GATED = """
+async def test_gated(inference_service, steady):
+    measurement = await steady.measure(inference_service, metrics=["p50"])
+    assert measurement.has_not_regressed(metrics=["p50"])
+"""
+
+
+def test_a_budget_ends_as_soon_as_the_outcome_is_clear(bench: Bench) -> None:
+    """Ten times slower is clear at the first look, after 3 of 12 pairs, at a level below alpha; the summary says so."""
+    bench.configure(profiles={"baseline": {"delay": 0.004}, "slow": {"delay": 0.04}})
+    bench.pytester.makepyfile(GATED)
+    session = bench.run("--profile=slow", "--against=baseline", "--inferbench-budget=10min", repeats=None)
+    (measurement,) = session.measurements
+    assert session.verdicts == ["REGRESSED"]
+    assert len(measurement["runs"]) == 3
+    assert 0 < measurement["level"] < 0.05
+    assert measurement["verdicts"][0]["checks"][0]["alpha"] == measurement["level"]
+    session.result.stdout.fnmatch_lines(["*decided at look 1 of 4 (3 pairs)*"])
+
+
+def test_a_budget_that_ends_an_undecided_measurement_is_named(bench: Bench) -> None:
+    """One pair decides nothing; that it was the budget that ended it stands in the reasons."""
+    bench.configure(profiles={"baseline": {"delay": 0.004}, "other": {"delay": 0.004}})
+    bench.pytester.makepyfile(GATED)
+    session = bench.run("--profile=other", "--against=baseline", "--inferbench-budget=10ms", repeats=None)
+    assert session.verdicts == ["INCONCLUSIVE"]
+    assert "the budget ended" in session.measurements[0]["ended"]

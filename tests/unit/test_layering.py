@@ -17,10 +17,12 @@ SERVICE = ROOT / "service"
 LAYERS: dict[str, tuple[str, ...]] = {
     "adapter": ("plugin", "fixtures", "options", "session", "reporting"),
     "reports": ("report",),
-    "orchestration": ("harness", "warmup"),
-    "effects": ("loadgen", "deployment", "environment", "baselines", "project"),
+    "orchestration": ("handles", "harness", "pruning", "sides", "trial", "warmup"),
+    "effects": ("loadgen", "deployment", "environment", "baselines", "baseline_file", "project"),
     "judgement": (
         "measurement",
+        "plan",
+        "selfcheck",
         "slo",
         "validity",
         "verdict",

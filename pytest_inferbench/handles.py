@@ -1,0 +1,63 @@
+"""What a test holds in its hands: the service under a profile, and a workload to measure it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from pytest_inferbench.harness import Harness
+from pytest_inferbench.loadgen import Target
+from pytest_inferbench.measurement import Measurement
+from pytest_inferbench.quantity import parse_fraction
+from pytest_inferbench.trial import Load
+from pytest_inferbench.workload import PayloadSource, Workload
+
+__all__ = ["BoundWorkload", "InferenceService"]
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceService:
+    """The handle that a test gets: the service under one profile, booted on demand."""
+
+    harness: Harness = field(repr=False)
+    profile: str
+
+    def running(self) -> AbstractContextManager[str]:
+        """Boot it outside of a measurement: ``with inference_service.running() as url: ...``."""
+        return self.harness.running(self.profile)
+
+    def under(self, profile: str) -> InferenceService:
+        """Return the handle for the same service under another profile."""
+        self.harness.side(profile)  # raises ConfigurationError for one that is not known
+        return InferenceService(self.harness, profile)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundWorkload:
+    """A workload with the target and the payloads it is issued to and with."""
+
+    workload: Workload
+    target: Target
+    payloads: PayloadSource
+
+    async def measure(
+        self,
+        service: InferenceService,
+        *,
+        repeats: int | None = None,
+        metrics: Sequence[str] = ("p50", "p95"),
+        margin: float | str = "5%",
+    ) -> Measurement:
+        """Boot, warm up, issue and drain ``repeats`` times (default: the session's), and return what was seen.
+
+        ``metrics`` and ``margin`` are what a session with a budget decides by whether more repeats are needed.
+        """
+        load = Load(
+            workload=self.workload,
+            target=self.target,
+            payloads=self.payloads,
+            drain_timeout=service.harness.drain_timeout,
+        )
+        tolerated = parse_fraction(margin, what="margin")
+        return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)

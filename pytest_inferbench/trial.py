@@ -1,0 +1,127 @@
+"""One trial: one boot of the service and one run of a workload against it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
+from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.profile import Profile
+from pytest_inferbench.run import Run
+from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.validity import Finding, examine
+from pytest_inferbench.warmup import warm_up
+from pytest_inferbench.workload import PayloadSource, Workload, draw_payloads
+
+__all__ = ["ITSELF", "Load", "Side", "Trial", "run_trial"]
+
+
+#: What the other side is called where a service is measured against itself.
+ITSELF = "itself"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a measurement: what it is called, its profile, and how one more boot of it is made.
+
+    ``name`` is that of the profile, or of a revision ("git:main"), or `ITSELF`.
+    """
+
+    name: str
+    profile: Profile
+    deploy: Callable[[], Deployment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for."""
+
+    workload: Workload
+    target: Target
+    payloads: PayloadSource
+    drain_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one trial."""
+
+    run: Run
+    findings: tuple[Finding, ...]
+
+    @property
+    def valid(self) -> bool:
+        """False if the examiner failed."""
+        return not any(finding.kind == "invalid" for finding in self.findings)
+
+
+async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: Observer) -> Trial:
+    """Boot, warm up, issue, drain, and end the service, whatever happens.
+
+    The schedule and the payloads depend on ``seed`` alone: both sides of a pair get the same.
+    """
+    schedule = load.workload.schedule(seed)
+    bodies = draw_payloads(load.payloads, len(schedule), seed)
+    observe(step)
+    service = side.deploy()
+    try:
+        await asyncio.to_thread(service.boot, _boot_progress(observe))
+        observe(Ready(seconds=service.boot_seconds))
+        endpoint = load.target.at(service.url)
+        findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
+        generator = LoadGenerator(endpoint, drain_timeout=load.drain_timeout, on_progress=_reporter(observe))
+        run = await generator.issue(schedule, bodies)
+        findings += examine(run)
+        if not service.alive:
+            findings += (_died(service),)
+    finally:
+        service.stop()
+    latencies = run.latencies
+    observe(
+        Drained(
+            workload=step.workload,
+            profile=step.profile,
+            number=step.number,
+            total=step.total,
+            requests=len(run),
+            failed=int(run.failed.sum()),
+            p50=quantile(latencies, 0.5),
+            p95=quantile(latencies, 0.95),
+        )
+    )
+    return Trial(run, findings)
+
+
+def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
+    return lambda seconds, line: observe(BootProgress(seconds=seconds, line=line))
+
+
+def _reporter(observe: Observer) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        observe(
+            Issuing(
+                elapsed=progress.elapsed,
+                total=progress.total,
+                scheduled=progress.scheduled,
+                issued=progress.issued,
+                completed=progress.completed,
+                failed=progress.failed,
+            )
+        )
+
+    return report
+
+
+def _died(service: Deployment) -> Finding:
+    return Finding(
+        rule="died",
+        kind="service",
+        message="the service's process ended during the run; the end of its log: "
+        + " | ".join(service.log_tail().splitlines()[-3:]),
+        value=0.0,
+        limit=1.0,
+        recommendation="what it died of stands in its log",
+    )
