@@ -26,7 +26,7 @@ _STYLES = {
     "NO_BASELINE": "yellow",
 }
 _COLUMNS = ("p50", "p95", "p99")
-_NAME, _FIGURE = 24, 17
+_NAME, _FIGURE = 25, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def summary(records: Sequence[Record]) -> Iterator[Line]:
     """Yield the lines of the summary of a session's measurements."""
     for profile in dict.fromkeys(record["profile"] for record in records):
         chosen = [record for record in records if record["profile"] == profile]
-        yield (Span(f"profile {profile}", "bold"), Span(_environment(chosen[0]), "light"))
+        name = _cut(profile, 40)
+        yield (Span(f"profile {name}", "bold"), Span(_environment(chosen[0], 92 - len(name)), "light"))
         yield (Span(_header(), "light"),)
         for record in chosen:
             yield from _measurement(record)
@@ -52,14 +53,15 @@ def summary(records: Sequence[Record]) -> Iterator[Line]:
     yield from _tally(records)
 
 
-def _environment(record: Record) -> str:
+def _environment(record: Record, width: int) -> str:
     environment = record["environment"]
-    return f"  on {environment['cpu']}, {environment['cpus']} CPUs, {environment['memory_gib']:g} GiB"
+    size = f", {environment['cpus']} CPUs, {environment['memory_gib']:g} GiB"
+    return f"  on {_cut(environment['cpu'], width - 5 - len(size))}{size}"
 
 
 def _header() -> str:
     figures = "".join(f"{name:>{_FIGURE}}" for name in _COLUMNS)
-    return f"{'workload':<{_NAME}}{'n':>6}{'failed':>8}{figures}{'answers/s':>11}{'delay':>10}"
+    return f"{'workload':<{_NAME}}{'n':>6}{'failed':>7}{figures}{'answers/s':>10}{'delay':>9}"
 
 
 def _measurement(record: Record) -> Iterator[Line]:
@@ -72,7 +74,7 @@ def _measurement(record: Record) -> Iterator[Line]:
     for verdict in record["verdicts"]:
         yield from _verdict(verdict, reference)
     if record["ended"]:
-        yield (Span(f"  {record['ended']}", "light"),)
+        yield (Span(f"  {_cut(record['ended'], 98)}", "light"),)
     if record["selfcheck"] is not None:
         yield from _selfcheck(record["selfcheck"])
     for finding in record["findings"]:
@@ -102,13 +104,13 @@ def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:
     rate = figures["throughput"]["estimate"]
     yield (
         Span(f"{_cut(name, _NAME - 1):<{_NAME}}{side['requests']:>6}", style),
-        Span(f"{failed:>8}", "red" if failed else style),
-        Span(f"{estimates}{_rate(rate):>11}{_seconds(side['issue_delay']['p99']):>10}", style),
+        Span(f"{failed:>7}", "red" if failed else style),
+        Span(f"{estimates}{_rate(rate):>10}{_seconds(side['issue_delay']['p99']):>9}", style),
     )
     runs = len(side["runs"])
     intervals = "".join(f"{_interval(figures[column]['interval']):>{_FIGURE}}" for column in _COLUMNS)
     boots = f"  {runs} {'run' if runs == 1 else 'runs'}"
-    yield (Span(f"{boots:<{_NAME + 14}}{intervals}", "light"),)
+    yield (Span(f"{boots:<{_NAME + 13}}{intervals}", "light"),)
 
 
 def _verdict(verdict: Record, reference: Record | None) -> Iterator[Line]:
