@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
 
-__all__ = ["Failure", "Run"]
+__all__ = ["ClockOffset", "Failure", "Run"]
 
 
 class Failure(IntEnum):
@@ -30,6 +30,19 @@ class Failure(IntEnum):
     LOCAL = 10  #: the generator's own machine ran out of descriptors, ports or memory: not the service's fault
 
 
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """The clock of a ``generator`` on another machine: ahead of ours by ``offset_ns``, give or take ``error_ns``.
+
+    Latencies are differences on one clock and do not depend on it; only how the requests of several generators lie
+    to one another does.
+    """
+
+    generator: str
+    offset_ns: int
+    error_ns: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """The frozen facts of one run: n requests, arrays of shape (n,), one monotonic clock, nanoseconds.
@@ -41,6 +54,7 @@ class Run:
     ``Server-Timing`` metric, NaN where a response did not send it (the batch size is the metric ``batch``).
     ``seed`` and ``digest`` are the schedule's; ``payload_digest`` identifies what was sent. ``closed_loop``: each
     request waited for an earlier answer, and ``scheduled_ns`` is ``issued_ns``; such latencies hide queueing.
+    ``clocks``: of the generators on other machines, whose instants were put on our clock; empty if there were none.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -53,6 +67,7 @@ class Run:
     digest: str = ""
     payload_digest: str = ""
     closed_loop: bool = False
+    clocks: tuple[ClockOffset, ...] = ()
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size

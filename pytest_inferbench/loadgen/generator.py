@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.arrivals import Schedule
 from pytest_inferbench.errors import LoadError, ValidationError
-from pytest_inferbench.loadgen.payloads import Bodies, serialize
-from pytest_inferbench.loadgen.progress import Progress
+from pytest_inferbench.loadgen import local
+from pytest_inferbench.loadgen.payloads import serialize
+from pytest_inferbench.loadgen.progress import Progress, Tally
+from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
-from pytest_inferbench.loadgen.wire import Message, receive, send
-from pytest_inferbench.run import Run
+from pytest_inferbench.loadgen.wire import Message
+from pytest_inferbench.run import ClockOffset, Run
 
 __all__ = ["LoadGenerator"]
-
-_STDERR_LINES = 20
-_EXIT_SECONDS = 10.0
 
 
 class LoadGenerator:
     """Drives ``target`` from a process of its own, so that nothing in this one can disturb the clock.
 
     ``drain_timeout``: how many seconds after the last request is due to wait for answers. ``on_progress`` is called
-    in the caller's event loop, several times a second. Raises :class:`ValidationError` for a target without a host.
+    in the caller's event loop, several times a second. ``generators``: how many processes share the requests, or the
+    address of a Dask scheduler (``"tcp://host:8786"``) whose workers do; the facts are those of a single one. Raises
+    :class:`ValidationError` for a target without a host.
     """
 
     def __init__(
@@ -46,6 +39,7 @@ class LoadGenerator:
         *,
         drain_timeout: float = 30.0,
         on_progress: Callable[[Progress], None] | None = None,
+        generators: int | str = 1,
     ) -> None:
         if not target.is_absolute:
             raise ValidationError(
@@ -53,10 +47,18 @@ class LoadGenerator:
             )
         if isinstance(drain_timeout, bool) or not 0 <= drain_timeout < math.inf:
             raise ValidationError(f"drain_timeout must be a finite number of seconds, got {drain_timeout!r}")
-        if target.ca_file is not None and not Path(target.ca_file).is_file():
+        if isinstance(generators, str):
+            if not generators.startswith("tcp://"):
+                raise ValidationError(
+                    f"generators must be a number, or tcp://host:port of a Dask scheduler, got {generators!r}"
+                )
+        elif isinstance(generators, bool) or not isinstance(generators, int) or generators < 1:
+            raise ValidationError(f"generators must be a whole number above zero, got {generators!r}")
+        elif target.ca_file is not None and not Path(target.ca_file).is_file():
             raise ValidationError(f"Target.ca_file {target.ca_file!r} is not a file")
         self.target = target
         self.drain_timeout = drain_timeout
+        self.generators = generators
         self._on_progress = on_progress
 
     async def issue(self, schedule: Schedule, payloads: Sequence[object]) -> Run:
@@ -64,15 +66,21 @@ class LoadGenerator:
 
         What has no answer ``drain_timeout`` seconds after the last request was due is ``UNFINISHED``; what could not
         be issued by then is ``UNISSUED``. Raises :class:`ValidationError` if the payloads do not match the schedule
-        or cannot be sent, :class:`LoadError` if the generator's process fails. Cancelling ends that process at once.
+        or cannot be sent, :class:`LoadError` if a generator's process fails: nothing of the run is kept then.
+        Cancelling ends the processes at once.
         """
         if len(payloads) != len(schedule):
             raise ValidationError(
                 f"the schedule has {len(schedule)} requests but there are {len(payloads)} payloads; give one each"
             )
-        facts: dict[str, object] = {"drain_ns": round(self.drain_timeout * 1e9)}
-        result = await self._run(facts, {"offsets_ns": schedule.offsets_ns}, bodies := serialize(payloads))
-        return self._as_run(result, bodies, seed=schedule.seed, digest=schedule.digest, closed_loop=False)
+        work = Work(
+            target=asdict(self.target),
+            bodies=serialize(payloads),
+            offsets_ns=schedule.offsets_ns,
+            drain_ns=round(self.drain_timeout * 1e9),
+            progress=self._on_progress is not None,
+        )
+        return await self._run(work, seed=schedule.seed, digest=schedule.digest)
 
     async def issue_closed(self, payloads: Sequence[object], *, concurrency: int = 1) -> Run:
         """Closed loop: ``concurrency`` users, each sending its next request when its last one was answered.
@@ -83,12 +91,25 @@ class LoadGenerator:
         """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValidationError(f"concurrency must be a whole number above zero, got {concurrency!r}")
-        bodies = serialize(payloads)
-        result = await self._run({"concurrency": concurrency}, {}, bodies)
-        digest = f"closed-loop:{concurrency}x{len(payloads)}"
-        return self._as_run(result, bodies, seed=0, digest=digest, closed_loop=True)
+        work = Work(
+            target=asdict(self.target),
+            bodies=serialize(payloads),
+            concurrency=concurrency,
+            progress=self._on_progress is not None,
+        )
+        return await self._run(work, seed=0, digest=f"closed-loop:{concurrency}x{len(payloads)}")
 
-    def _as_run(self, result: Message, bodies: Bodies, *, seed: int, digest: str, closed_loop: bool) -> Run:
+    async def _run(self, work: Work, *, seed: int, digest: str) -> Run:
+        clocks: tuple[ClockOffset, ...] = ()
+        report: Callable[[int, Mapping[str, object]], None] = _ignore
+        if self._on_progress is not None:
+            report = Tally(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
+        if not len(work.bodies):
+            result = _nothing()
+        elif isinstance(self.generators, int):
+            result = await local.drive(work, self.generators, report)
+        else:
+            result, clocks = await _cluster_drive()(work, self.generators, report)
         arrays = result.arrays
         metrics = cast("list[str]", result.facts["server_timing"])
         return Run(
@@ -103,111 +124,27 @@ class LoadGenerator:
             },
             seed=seed,
             digest=digest,
-            payload_digest=bodies.digest(self.target.method),
-            closed_loop=closed_loop,
+            payload_digest=work.bodies.digest(self.target.method),
+            closed_loop=work.offsets_ns is None,
+            clocks=clocks,
         )
 
-    async def _run(
-        self, facts: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]], bodies: Bodies
-    ) -> Message:
-        if not len(bodies):
-            return _nothing()
-        job = Message(
-            "job",
-            {**facts, "target": asdict(self.target), "progress": self._on_progress is not None},
-            {**arrays, **bodies.arrays},
-        )
-        loop = asyncio.get_running_loop()
-        with tempfile.TemporaryFile() as stderr:
-            # From the loop's own thread: the kernel ends the worker when the *thread* that started it ends.
-            worker = subprocess.Popen(  # noqa: ASYNC220  # a few milliseconds, before any clock starts
-                [sys.executable, "-P", "-m", "pytest_inferbench.loadgen.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=_worker_environment(),
-            )
-            # A thread of our own: the default executor may be full of the caller's work.
-            talker = ThreadPoolExecutor(1, "inferbench-loadgen")
-            try:
-                return await loop.run_in_executor(talker, self._converse, worker, job, loop)
-            except (EOFError, OSError, ValueError) as error:
-                _end(worker)
-                raise LoadError(_epitaph(worker.returncode, _tail(stderr), error)) from None
-            finally:
-                _end(worker)  # which ends the conversation too
-                talker.shutdown()
 
-    def _converse(self, worker: subprocess.Popen[bytes], job: Message, loop: asyncio.AbstractEventLoop) -> Message:
-        """Hand over the job, pass reports on, return the result; in a thread, so that a busy loop delays nothing."""
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        try:
-            send(worker.stdin, job)
-            while (message := receive(worker.stdout)).kind == "progress":
-                if self._on_progress is not None:
-                    loop.call_soon_threadsafe(self._on_progress, _progress(message.facts))
-        except (EOFError, OSError):
-            # Its pipes closed first; let it end by itself, so that the true cause is reported.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(_EXIT_SECONDS)
-            raise
-        return message
+def _cluster_drive() -> Callable[..., Awaitable[tuple[Message, tuple[ClockOffset, ...]]]]:
+    try:
+        from pytest_inferbench.loadgen.cluster import drive
+    except ImportError as error:
+        raise LoadError(
+            f"generators on a Dask cluster need pytest-inferbench[dask], here and on its workers ({error})"
+        ) from None
+    return drive
+
+
+def _ignore(generator: int, facts: Mapping[str, object]) -> None:
+    pass
 
 
 def _nothing() -> Message:
     empty = np.empty(0, np.int64)
     names = ("scheduled_ns", "issued_ns", "completed_ns", "status", "failure")
     return Message("run", {"server_timing": []}, dict.fromkeys(names, empty))
-
-
-def _progress(facts: Mapping[str, object]) -> Progress:
-    numbers = cast("Mapping[str, int]", facts)
-    return Progress(
-        elapsed=numbers["elapsed_ns"] / 1e9,
-        total=numbers["total_ns"] / 1e9,
-        scheduled=numbers["scheduled"],
-        issued=numbers["issued"],
-        completed=numbers["completed"],
-        failed=numbers["failed"],
-    )
-
-
-def _worker_environment() -> dict[str, str]:
-    """Return our environment without what would trace, slow or alter the worker, and with our import path.
-
-    PYTHON* and coverage variables reach into every Python process; the worker is not under test.
-    """
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_CORE_", "COVERAGE_"))
-    }
-    if "PYTHONHOME" in os.environ:
-        environment["PYTHONHOME"] = os.environ["PYTHONHOME"]
-    environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-    return environment
-
-
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker if it still runs, and close its pipes: in this order, for a thread may be waiting on them."""
-    if worker.poll() is None:
-        worker.kill()
-        worker.wait(_EXIT_SECONDS)
-    for pipe in (worker.stdin, worker.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # what was still to be flushed has nowhere to go
-                pipe.close()
-
-
-def _tail(stderr: IO[bytes]) -> str:
-    stderr.seek(0)
-    lines = stderr.read().decode(errors="replace").splitlines()
-    return "\n".join(lines[-_STDERR_LINES:])
-
-
-def _epitaph(returncode: int | None, tail: str, error: Exception) -> str:
-    if returncode is not None and returncode < 0:
-        end = f"was ended by {signal.Signals(-returncode).name}"
-    else:
-        end = f"ended with status {returncode}"
-    said = f"it said:\n{tail}" if tail else f"it said nothing ({type(error).__name__}: {error})"
-    return f"the load generator's process {end} before the run was over; nothing of the run is kept; {said}"

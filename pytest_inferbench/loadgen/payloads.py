@@ -63,6 +63,20 @@ class Bodies:
         starts = [0, *self.ends.tolist()]
         return [self.blob[a:b].tobytes() for a, b in pairwise(starts)]
 
+    def every(self, first: int, step: int) -> Bodies:
+        """Return the bodies of requests ``first``, ``first + step``, ...: those that they send, and no others."""
+        if step == 1 and first == 0:
+            return self
+        used, index = np.unique(self.index[first::step], return_inverse=True)
+        starts = np.concatenate(([0], self.ends[:-1]))[used] if self.ends.size else self.ends
+        parts = [self.blob[a:b] for a, b in zip(starts.tolist(), self.ends[used].tolist(), strict=True)]
+        return Bodies(
+            blob=np.concatenate(parts) if parts else self.blob[:0],
+            ends=np.cumsum([part.size for part in parts], dtype=np.int64),
+            kinds=self.kinds[used],
+            index=index.astype(np.int32),
+        )
+
     def digest(self, method: str) -> str:
         """Return what identifies the sequence of requests: the method and every body in order."""
         # Bodies are numbered by first appearance, so equal sequences have equal arrays and only they do.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,31 @@ class Progress:
     issued: int
     completed: int
     failed: int
+
+
+class Tally:
+    """Adds up what several generators report; ``tell`` hears of it whenever the first of them has reported."""
+
+    def __init__(self, tell: Callable[[Progress], None], *, scheduled: int, total_ns: int) -> None:
+        self._tell = tell
+        self._scheduled = scheduled
+        self._total_ns = total_ns
+        self._latest: dict[int, Mapping[str, int]] = {}
+
+    def report(self, generator: int, facts: Mapping[str, object]) -> None:
+        """Take the report of one generator, numbered from 0."""
+        self._latest[generator] = cast("Mapping[str, int]", facts)
+        if generator == 0:
+            self._tell(
+                Progress(
+                    elapsed=self._latest[0]["elapsed_ns"] / 1e9,
+                    total=self._total_ns / 1e9,
+                    scheduled=self._scheduled,
+                    issued=self._sum("issued"),
+                    completed=self._sum("completed"),
+                    failed=self._sum("failed"),
+                )
+            )
+
+    def _sum(self, count: str) -> int:
+        return sum(facts[count] for facts in self._latest.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Message", "receive", "send"]
+__all__ = ["Message", "dumps", "loads", "receive", "send"]
 
-_MAGIC = b"IFB1"
+_MAGIC = b"IFB2"
 _HEAD = struct.Struct(">4sI")
 
 
@@ -55,6 +56,18 @@ def receive(stream: IO[bytes]) -> Message:
             _fill(stream, array.data.cast("B"))
         arrays[name] = array
     return Message(header["kind"], header["facts"], arrays)
+
+
+def dumps(message: Message) -> bytes:
+    """Return one message as bytes: for a carrier that has no stream."""
+    stream = io.BytesIO()
+    send(stream, message)
+    return stream.getvalue()
+
+
+def loads(data: bytes) -> Message:
+    """Return the message that ``data`` holds. Raises as :func:`receive` does."""
+    return receive(io.BytesIO(data))
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

@@ -1,4 +1,8 @@
-"""The process that sends: ``python -m pytest_inferbench.loadgen.worker``, a job on stdin, the facts on stdout."""
+"""The process that sends: ``python -m pytest_inferbench.loadgen.worker``.
+
+On stdin a job, then "go" with the instant to start at; on stdout "ready" between the two, reports of progress, and
+the facts. Neither instant nor job says which share of a schedule this is: one generator or several, it is the same.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.errors import InferbenchError
+from pytest_inferbench.errors import InferbenchError, LoadError
 from pytest_inferbench.loadgen.client import HttpClient
 from pytest_inferbench.loadgen.pacing import closed_loop, exact_event_loop, open_loop
 from pytest_inferbench.loadgen.payloads import Bodies
@@ -74,9 +78,6 @@ def _prepare_process() -> None:
 
 async def _drive(job: Message, out: IO[bytes]) -> Message:
     loop = asyncio.get_running_loop()
-    # End of input before we are done: the parent is gone or has given up.
-    loop.add_reader(0, _exit_on_end_of_input)
-    os.set_blocking(out.fileno(), False)
     facts = job.facts
     target = _target(cast("dict[str, object]", facts["target"]))
     bodies = Bodies.of(job.arrays)
@@ -85,14 +86,16 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
         gc.collect()
         gc.freeze()
         gc.disable()
+        start_ns = await _start(out)
+        # End of input before we are done: the parent is gone or has given up.
+        loop.add_reader(0, _exit_on_end_of_input)
+        os.set_blocking(out.fileno(), False)
         if "offsets_ns" not in job.arrays:
-            start_ns = time.monotonic_ns()
             reporter = loop.create_task(_report(record, start_ns, 0, out)) if facts["progress"] else None
             await closed_loop(client.send, record, cast(int, facts["concurrency"]))
             scheduled_ns = record.issued_ns
         else:
             offsets_ns = cast("NDArray[np.int64]", job.arrays["offsets_ns"])
-            start_ns = time.monotonic_ns() + _LEAD_NS
             scheduled_ns = offsets_ns + start_ns
             total_ns = int(offsets_ns[-1])
             reporter = loop.create_task(_report(record, start_ns, total_ns, out)) if facts["progress"] else None
@@ -109,6 +112,19 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
     metrics = list(record.server_timing)
     arrays |= {f"server_timing.{number}": record.server_timing[name] for number, name in enumerate(metrics)}
     return Message("run", {"server_timing": metrics}, arrays)
+
+
+async def _start(out: IO[bytes]) -> int:
+    """Say that all is prepared, and return the instant to start at: the one agreed on, or our own choice."""
+    send(out, Message("ready"))
+    agreed = receive(sys.stdin.buffer).facts["start_ns"]  # nothing else to do meanwhile: let it block
+    if agreed is None:
+        return time.monotonic_ns() + _LEAD_NS
+    start_ns = cast(int, agreed)
+    if (late := time.monotonic_ns() - start_ns) > 0:
+        raise LoadError(f"the word to start came {late / 1e6:.1f} ms after the instant that all generators agreed on")
+    await asyncio.sleep(max(0, start_ns - _LEAD_NS - time.monotonic_ns()) / 1e9)
+    return start_ns
 
 
 def _target(facts: dict[str, object]) -> Target:

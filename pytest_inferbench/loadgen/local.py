@@ -1,0 +1,53 @@
+"""Generators on this machine: one worker process each, one clock, one agreed instant to start at."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from pytest_inferbench.loadgen.process import WorkerProcess
+from pytest_inferbench.loadgen.shards import Work, merge, split
+from pytest_inferbench.loadgen.wire import Message
+
+__all__ = ["drive"]
+
+#: From the last "ready" to the agreed start: time for the word to reach every worker on a busy machine.
+_LEAD_NS = 250_000_000
+
+
+async def drive(work: Work, generators: int, report: Callable[[int, Mapping[str, object]], None]) -> Message:
+    """Do ``work`` with ``generators`` processes and return its facts. Raises LoadError if one fails: then all end.
+
+    ``report`` is called in this event loop. Cancelling ends the processes at once.
+    """
+    loop = asyncio.get_running_loop()
+    jobs = split(work, generators)
+
+    def listener(k: int) -> Callable[[Message], None]:
+        def hear(message: Message) -> None:
+            loop.call_soon_threadsafe(report, k, message.facts)
+
+        return hear
+
+    workers: list[WorkerProcess] = []
+    # Threads of our own: a busy loop delays nothing, and the default executor may be full of the caller's work.
+    talkers = ThreadPoolExecutor(len(jobs), "inferbench-loadgen")
+    try:
+        for _ in jobs:
+            workers.append(WorkerProcess())
+        pairs = zip(workers, jobs, strict=True)
+        await asyncio.gather(*(loop.run_in_executor(talkers, worker.prepare, job) for worker, job in pairs))
+        # A generator alone chooses for itself: no word that comes late can then spoil its start.
+        start_ns = None if len(jobs) == 1 else time.monotonic_ns() + _LEAD_NS
+        results = await asyncio.gather(
+            *(loop.run_in_executor(talkers, w.go, start_ns, listener(k)) for k, w in enumerate(workers))
+        )
+    finally:
+        for worker in workers:
+            worker.end()  # which ends the conversations too
+        talkers.shutdown()
+        for worker in workers:
+            worker.close()
+    return merge(results)
