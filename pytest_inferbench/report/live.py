@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Ready, Waiting, WarmingUp
 from pytest_inferbench.quantity import format_seconds
 
 __all__ = ["LiveLine"]
+
+#: Colours and cursor movements (ECMA-48 control sequences), then every other control character.
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")
 
 
 class LiveLine:
@@ -23,7 +28,7 @@ class LiveLine:
                 self._where = f"{event.workload} · {event.profile} · run {event.number}/{event.total}"
                 return f"{self._where} · booting"
             case BootProgress(seconds=seconds, line=line):
-                return f"{self._where} · booting {seconds:.0f} s · {line.strip()}"
+                return f"{self._where} · booting {seconds:.0f} s · {_printable(line)}"
             case Ready(seconds=seconds):
                 return f"{self._where} · ready after {seconds:.1f} s"
             case WarmingUp(requests=requests):
@@ -41,3 +46,8 @@ class LiveLine:
                     f"{self._where} · p50 {format_seconds(event.p50)}, p95 {format_seconds(event.p95)}, "
                     f"n = {event.requests}{failed}"
                 )
+
+
+def _printable(text: str) -> str:
+    """Return a line of a log without what would move the cursor or colour what comes after it."""
+    return " ".join(_CONTROL.sub(" ", text).split())

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from pytest_inferbench import events
-from pytest_inferbench.events import Booting, Drained, Event, Issuing, Ready, Waiting, WarmingUp
+from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Ready, Waiting, WarmingUp
 from pytest_inferbench.report.live import LiveLine
 
 BOOTING = Booting(workload="bursty", profile="optimized", number=3, total=10)
@@ -48,6 +48,12 @@ def test_each_step_of_a_run(event: Event, text: str) -> None:
     shown = after_booting(event)
     assert shown.endswith(text.removeprefix("… "))
     assert len(shown) <= 100
+
+
+def test_what_the_service_logs_while_it_boots_stays_on_the_line() -> None:
+    """Colours, cursor movements and carriage returns of a log do not reach the terminal; the words do."""
+    logged = BootProgress(seconds=3.2, line="\x1b[32mINFO\x1b[0m\texport:\r 50%\x07\x9b2J \x1b[1A done\n")
+    assert after_booting(logged) == "bursty · optimized · run 3/10 · booting 3 s · INFO export: 50% 2J done"
 
 
 def test_waiting_names_the_holder() -> None:
