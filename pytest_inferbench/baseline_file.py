@@ -27,6 +27,9 @@ _MAX_SEED = 2**128
 _MAX_TEXT = 10_000
 _MAX_FACTS, _MAX_DEPTH = 1000, 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: Beside the lists below a run may hold ``issue_delay_us`` (how late each request left) and ``server_timing_us`` (what
+#: the service reported, in thousandths of its unit, -1 where a response lacked it), of at most so many metrics.
+_MAX_TIMINGS = 50
 _ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": (-1, _MAX_US), "status": (0, 999), "failure": (0, max(Failure))}
 
 
@@ -175,16 +178,37 @@ def _run(entry: object, where: str) -> Run:
     except (KeyError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
         raise Unusable(f"has an unusable {where!r}: {what}") from error
+    delay, timing = _details(table, scheduled.size, where)
     return Run(
         scheduled_ns=scheduled * 1000,
-        issued_ns=np.where(failure == Failure.UNISSUED, -1, scheduled * 1000),
+        issued_ns=np.where(failure == Failure.UNISSUED, -1, (scheduled + delay) * 1000),
         completed_ns=np.where(latency < 0, -1, (scheduled + latency) * 1000),
         status=status.astype(np.int16),
         failure=failure.astype(np.uint8),
+        server_timing=timing,
         seed=seed,
         digest=_string(digest, f"{where}.digest"),
         payload_digest=_string(payload_digest, f"{where}.payload_digest"),
     )
+
+
+def _details(
+    table: Mapping[str, Any], count: int, where: str
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    """Return issue delays in microseconds and the ``Server-Timing`` of a run: zeros and nothing if not recorded."""
+    try:
+        delay = _integers(table.get("issue_delay_us", [0] * count), "latency_us")
+        timings = _table(table.get("server_timing_us", {}), f"{where}.server_timing_us")
+        if len(timings) > _MAX_TIMINGS:
+            raise ValueError(f"more than {_MAX_TIMINGS} metrics of Server-Timing")
+        found = {_string(name, where): _integers(values, "latency_us") for name, values in timings.items()}
+        if any(values.size != count for values in (delay, *found.values())):
+            raise ValueError("its lists differ in length")
+    except ValueError as error:
+        if isinstance(error, Unusable):
+            raise
+        raise Unusable(f"has an unusable {where!r}: {error}") from error
+    return delay, {name: np.where(v < 0, np.nan, v / 1000).astype(np.float32) for name, v in found.items()}
 
 
 def _integers(value: object, key: str) -> NDArray[np.int64]:
@@ -209,6 +233,11 @@ def _entry(baseline: Baseline) -> dict[str, object]:
                 "latency_us": _microseconds(run.latency_ns),
                 "status": run.status.tolist(),
                 "failure": np.asarray(run.failure).tolist(),
+                "issue_delay_us": _microseconds(run.issue_delay_ns),
+                "server_timing_us": {
+                    name: np.where(np.isnan(values), -1, np.rint(values * 1000)).astype(np.int64).tolist()
+                    for name, values in run.server_timing.items()
+                },
             }
             for run in baseline.runs
         ],

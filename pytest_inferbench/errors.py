@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BaselineError",
+    "CapacityError",
     "ConfigurationError",
     "DeploymentError",
     "InferbenchError",
@@ -27,6 +28,10 @@ class ConfigurationError(InferbenchError):
 
 class DeploymentError(InferbenchError):
     """The service could not be started, did not get ready, or died."""
+
+
+class CapacityError(InferbenchError):
+    """The capacity under an SLO cannot be found: it never holds, or the load generator is the limit."""
 
 
 class LoadError(InferbenchError):

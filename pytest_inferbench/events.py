@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["BootProgress", "Booting", "Drained", "Event", "Issuing", "Observer", "Ready", "Waiting", "WarmingUp"]
+__all__ = [
+    "BootProgress",
+    "Booting",
+    "Drained",
+    "Event",
+    "Issuing",
+    "Observer",
+    "Probed",
+    "Ready",
+    "Waiting",
+    "WarmingUp",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,5 +84,15 @@ class Drained:
     p95: float
 
 
-Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Issuing | Drained
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A search for the capacity tried a ``rate`` (per second). ``p95`` in seconds."""
+
+    rate: float
+    held: bool
+    p95: float
+    error_rate: float
+
+
+Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Issuing | Drained | Probed
 Observer = Callable[[Event], None]

@@ -11,13 +11,14 @@ from pytest_inferbench.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_inferbench.arrivals import ArrivalProcess
-    from pytest_inferbench.handles import BoundWorkload, InferenceService
+    from pytest_inferbench.handles import BoundWorkload, CapacityFinder, InferenceService
     from pytest_inferbench.loadgen import Target
     from pytest_inferbench.workload import PayloadSource
 
 __all__ = [
     "DEFAULT_WORKLOADS",
     "bursty",
+    "capacity",
     "high_intensity",
     "inference_payloads",
     "inference_service",
@@ -98,6 +99,17 @@ def workload(
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def capacity(
+    request: pytest.FixtureRequest, inference_target: Target, inference_payloads: PayloadSource
+) -> CapacityFinder:
+    """The highest rate at which an SLO holds: ``found = await capacity.find(inference_service, SLO(p95="250ms"))``."""
+    from pytest_inferbench.handles import CapacityFinder
+
+    settings = request.config.stash[SESSION].settings
+    return CapacityFinder(settings.endpoint(inference_target), inference_payloads)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness import Harness
 from pytest_inferbench.loadgen import Target
 from pytest_inferbench.measurement import Measurement
-from pytest_inferbench.quantity import parse_fraction
+from pytest_inferbench.quantity import parse_fraction, parse_seconds
+from pytest_inferbench.slo import SLO
 from pytest_inferbench.trial import Load
 from pytest_inferbench.workload import PayloadSource, Workload
 
-__all__ = ["BoundWorkload", "InferenceService"]
+__all__ = ["BoundWorkload", "CapacityFinder", "InferenceService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,39 @@ class BoundWorkload:
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityFinder:
+    """Finds the highest rate at which the service meets an SLO, with the target and the payloads of the session."""
+
+    target: Target
+    payloads: PayloadSource
+
+    async def find(
+        self,
+        service: InferenceService,
+        slo: SLO,
+        *,
+        boots: int = 3,
+        duration: float | str = "8s",
+        precision: float | str = "5%",
+    ) -> Capacity:
+        """Search over open-loop runs of ``duration`` with Poisson arrivals, in each of ``boots`` boots.
+
+        A search ends when the highest rate that held and the lowest that did not are within ``precision`` of each
+        other. Raises CapacityError where there is no such rate.
+        """
+        harness = service.harness
+        search = CapacitySearch(
+            target=self.target,
+            payloads=self.payloads,
+            seed=harness.seed,
+            observe=harness.observe,
+            duration=parse_seconds(duration, what="duration"),
+            precision=parse_fraction(precision, what="precision"),
+            drain_timeout=harness.drain_timeout,
+            budget=harness.budget,
+            alpha=harness.policy.alpha,
+        )
+        return await harness.capacity(search, service.profile, slo, boots=boots)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pytest_inferbench.baselines import Baseline, BaselineStore
+from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.deployment.lock import MachineLock
 from pytest_inferbench.errors import BaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
@@ -19,6 +20,7 @@ from pytest_inferbench.plan import Plan, Stop
 from pytest_inferbench.run import Run
 from pytest_inferbench.seeds import stream
 from pytest_inferbench.selfcheck import SelfCheck, self_check
+from pytest_inferbench.slo import SLO
 from pytest_inferbench.trial import ITSELF, Load, Side, Trial, run_trial
 from pytest_inferbench.verdict import Verdict
 from pytest_inferbench.workload import Workload
@@ -64,8 +66,8 @@ class Harness:
     is measured alone, and held against its stored baseline, or against nothing if it is ``against`` itself).
     ``test`` names the running test. ``budget`` (seconds, per measurement): where there is a reference, look in
     between, and go on only while undecided and within it, at most ``most_repeats`` times (None: until the last
-    planned look). ``observe`` hears what happens, ``on_measured`` (with the name of the test) and ``on_verdict``
-    what came out.
+    planned look). ``observe`` hears what happens, ``on_measured`` and ``on_capacity`` (with the name
+    of the test) and ``on_verdict`` what came out.
     """
 
     side: Callable[[str], Side]
@@ -85,6 +87,7 @@ class Harness:
     observe: Observer
     on_measured: Callable[[str, Measurement], None]
     on_verdict: Callable[[Measurement, Verdict], None]
+    on_capacity: Callable[[str, Capacity], None]
 
     async def measure(
         self,
@@ -130,6 +133,17 @@ class Harness:
         elif self.against is not None:
             why_not = f"profile {profile} is the reference of this session (--against)"
         return self._finish(test, load.workload, candidate, other, pairs, stop, stored, why_not)
+
+    async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int) -> Capacity:
+        """Search for the capacity of ``profile`` while nobody else loads the machine."""
+        test, side = self.test(), self.side(profile)
+        await self._acquire()
+        try:
+            found = await search.find(side, slo, boots=boots)
+        finally:
+            self.lock.release()
+        self.on_capacity(test, found)
+        return found
 
     @contextmanager
     def running(self, profile: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pytest_inferbench.attribution import Shift, attribute, explain
 from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.plan import Stop
 from pytest_inferbench.quantity import parse_fraction
@@ -106,6 +107,12 @@ class Measurement:
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
         )
 
+    def shifts(self) -> tuple[Shift, ...]:
+        """Return how each part of the latency moved against the reference; empty where that is not known."""
+        if self.reference is None or not self.valid:
+            return ()
+        return attribute(self.reference.runs, self.runs, alpha=self.policy.alpha)
+
     def _verdict(
         self,
         kind: Literal["slo", "regression"],
@@ -117,6 +124,8 @@ class Measurement:
         reasons: list[str] = [missing] if missing else []
         if kind == "regression" and self.reference is not None:
             subject += f", against {self.reference.label}"
+            if any(check.outcome is Outcome.REGRESSED for check in checks) and (where := explain(self.shifts())):
+                reasons.append(where)
             if self.stop is not None and self.stop.reason:
                 reasons.append(self.stop.reason)
             checked = self.selfcheck or self.reference.selfcheck

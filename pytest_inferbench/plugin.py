@@ -16,7 +16,7 @@ from pytest_inferbench.reporting import Reporting
 from pytest_inferbench.session import SESSION, InferbenchSession
 
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
-_FIXTURES = frozenset((*_WORKLOADS, "inference_service", "inference_target", "inference_payloads"))
+_FIXTURES = frozenset((*_WORKLOADS, "capacity", "inference_service", "inference_target", "inference_payloads"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -135,8 +135,11 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
+    # What travels with the report crosses processes too.
     if records := session.take_records():
-        report.inferbench = records  # type: ignore[attr-defined]  # travels with the report, also between processes
+        report.inferbench = records  # type: ignore[attr-defined]
+    if capacities := session.take_capacities():
+        report.inferbench_capacities = capacities  # type: ignore[attr-defined]
     return report
 
 

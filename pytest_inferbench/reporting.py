@@ -20,12 +20,14 @@ class Reporting:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._records: list[dict[str, Any]] = []
+        self._capacities: list[dict[str, Any]] = []
         self._trouble = ""
         self._notes: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the records that came with a test's report."""
         self._records.extend(getattr(report, "inferbench", ()))
+        self._capacities.extend(getattr(report, "inferbench_capacities", ()))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -44,6 +46,7 @@ class Reporting:
             write_result(
                 path,
                 self._records,
+                self._capacities,
                 settings={
                     "profiles": list(settings.selected),
                     "against": settings.against,
@@ -88,12 +91,12 @@ class Reporting:
             terminalreporter.write_line(self._trouble, red=True)
         for note in self._notes:
             terminalreporter.write_line(note, yellow=True)
-        if not self._records:
+        if not self._records and not self._capacities:
             return
         from pytest_inferbench.report.terminal import summary
 
         terminalreporter.section("inferbench")
-        for line in summary(self._records):
+        for line in summary(self._records, self._capacities):
             for span in line:
                 terminalreporter.write(span.text, **({span.style: True} if span.style else {}))
             terminalreporter.line("")

@@ -11,6 +11,7 @@ import pytest
 from pytest_inferbench.options import Settings, load_settings
 
 if TYPE_CHECKING:
+    from pytest_inferbench.capacity import Capacity
     from pytest_inferbench.events import Event
     from pytest_inferbench.harness import Harness, History
     from pytest_inferbench.measurement import Measurement
@@ -34,6 +35,7 @@ class InferbenchSession:
         self._settings: Settings | None = None
         self._harness: Harness | None = None
         self._pending: list[tuple[Measurement, dict[str, Any]]] = []
+        self._capacities: list[dict[str, Any]] = []
         self._failing: list[Verdict] = []
         self._sides: Sides | None = None
         self._history: History | None = None
@@ -76,6 +78,11 @@ class InferbenchSession:
         """Return the records of the measurements since the last call."""
         records = [record for _, record in self._pending]
         self._pending.clear()
+        return records
+
+    def take_capacities(self) -> list[dict[str, Any]]:
+        """Return the records of the capacities since the last call."""
+        records, self._capacities = self._capacities, []
         return records
 
     def take_failing(self) -> list[Verdict]:
@@ -141,6 +148,7 @@ class InferbenchSession:
             observe=self._observe,
             on_measured=self._on_measured,
             on_verdict=self._on_verdict,
+            on_capacity=self._on_capacity,
         )
 
     def _observe(self, event: Event) -> None:
@@ -166,6 +174,12 @@ class InferbenchSession:
 
         self._display.clear()
         self._pending.append((measurement, measurement_record(test, measurement)))
+
+    def _on_capacity(self, test: str, capacity: Capacity) -> None:
+        from pytest_inferbench.report.record import capacity_record
+
+        self._display.clear()
+        self._capacities.append(capacity_record(test, capacity))
 
     def _on_verdict(self, measurement: Measurement, verdict: Verdict) -> None:
         from pytest_inferbench.report.record import verdict_record

@@ -88,7 +88,7 @@ class SentimentService:
     """RoBERTa sentiment analysis, under the profile in ``INFERBENCH_PROFILE``."""
 
     def __init__(self) -> None:
-        self._classifier = Classifier(*engines.load(PROFILE.runtime))
+        self._classifier = Classifier(*engines.load(PROFILE.runtime), slowdown=PROFILE.service.slowdown)
         self._classifier.warm_up()
         self._batcher = Batcher(
             self._classifier.classify,

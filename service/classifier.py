@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from service.engines import Engine
 from service.text.lexicon import LABELS
+
+_WAKE_NS = 200_000
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +64,12 @@ class Answer:
 class Classifier:
     """An engine with its label order; computes one batch at a time, whichever threads call it."""
 
-    def __init__(self, engine: Engine, label_rows: Sequence[int]) -> None:
+    def __init__(
+        self, engine: Engine, label_rows: Sequence[int], *, slowdown: Mapping[str, float] | None = None
+    ) -> None:
+        """``slowdown``: how much longer than it takes a component is made to take (0.1: 10 %), to test who notices."""
         self._engine = engine
+        self._slowdown = dict(slowdown or {})
         self._rows = list(label_rows)
         # BentoML's limiter lets a second call in when it cancels a request whose call still runs.
         self._turn = threading.Lock()
@@ -77,8 +83,10 @@ class Classifier:
             if not wanted:
                 return answers
             ids = self._engine.tokenize([queued[index].text for index in wanted])
+            self._linger("tokenize", started)
             tokenized = time.monotonic_ns()
             probabilities = softmax(self._engine.logits(ids))[:, self._rows]
+            self._linger("infer", tokenized)
             computed = time.monotonic_ns()
         for index, row in zip(wanted, probabilities.tolist(), strict=True):
             answers[index] = Answer(
@@ -89,6 +97,17 @@ class Classifier:
                 batch=len(wanted),
             )
         return answers
+
+    def _linger(self, component: str, started_ns: int) -> None:
+        """Make what has been going on since ``started_ns`` take longer by its share in ``slowdown``."""
+        share = self._slowdown.get(component, 0.0)
+        if share:
+            until = time.monotonic_ns() + share * (time.monotonic_ns() - started_ns)
+            # Asleep, the event loop gets on with its work, as while an engine computes; the last bit awake, for a
+            # sleep ends late.
+            time.sleep(max(0.0, until - time.monotonic_ns() - _WAKE_NS) / 1e9)
+            while time.monotonic_ns() < until:
+                pass
 
     def warm_up(self) -> None:
         """Compute something short and something long, so that no request pays for the first time."""

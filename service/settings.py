@@ -14,6 +14,7 @@ from service.errors import ServiceError
 PROFILE_ENV: Final = "INFERBENCH_PROFILE"
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32", "int8")}
 BATCHERS: Final = ("bentoml", "immediate")
+COMPONENTS: Final = ("tokenize", "infer")
 
 Engine: TypeAlias = Literal["torch", "onnxruntime"]
 Batcher: TypeAlias = Literal["bentoml", "immediate"]
@@ -47,7 +48,8 @@ class ServiceSettings:
     ``max_latency_ms`` when they are done get a 503. ``batcher`` chooses who collects them: ``immediate`` is
     :mod:`service.batcher`, which never holds a request back while the engine is idle; ``bentoml`` is BentoML's own
     adaptive batching, which after a burst does, for about as long as the burst had queued.
-    ``timeout_s``: 504 after so many seconds.
+    ``timeout_s``: 504 after so many seconds. ``slowdown`` makes a component take longer by a share of its time
+    (``{infer = 0.1}``: 10 %): for trying out whether a benchmark notices.
     """
 
     batching: bool = False
@@ -58,6 +60,7 @@ class ServiceSettings:
     access_log: bool = True
     tracing: bool = True
     metrics: bool = True
+    slowdown: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("batching", "access_log", "tracing", "metrics"):
@@ -66,6 +69,8 @@ class ServiceSettings:
         _number("service.max_batch_size", self.max_batch_size, int, 2, 1024)
         _number("service.max_latency_ms", self.max_latency_ms, int, 1, 3_600_000)
         _number("service.timeout_s", self.timeout_s, float, 0.001, 86_400)
+        for component, share in _table("service.slowdown", self.slowdown, COMPONENTS).items():
+            _number(f"service.slowdown.{component}", share, float, 0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

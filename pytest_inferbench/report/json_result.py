@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).with_name("result.schema.json")
 
 
-def result(records: Sequence[Record], *, settings: Record) -> Record:
+def result(records: Sequence[Record], capacities: Sequence[Record] = (), *, settings: Record) -> Record:
     """Return the document: what was asked for, and every measurement with its verdicts."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -26,11 +26,12 @@ def result(records: Sequence[Record], *, settings: Record) -> Record:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": settings,
         "measurements": list(records),
+        "capacities": list(capacities),
     }
 
 
-def write_result(path: Path, records: Sequence[Record], *, settings: Record) -> None:
+def write_result(path: Path, records: Sequence[Record], capacities: Sequence[Record] = (), *, settings: Record) -> None:
     """Write the document to ``path``, making its folder if need be. Raises OSError if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result(records, settings=settings), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(result(records, capacities, settings=settings), indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Ready, Waiting, WarmingUp
+from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Probed, Ready, Waiting, WarmingUp
 from pytest_inferbench.quantity import format_seconds
 
 __all__ = ["LiveLine"]
@@ -40,6 +40,9 @@ class LiveLine:
                 return (
                     f"{self._where} · {phase} · {event.issued}/{event.scheduled} issued, {event.completed} done{failed}"
                 )
+            case Probed():
+                found = "held" if event.held else "did not hold"
+                return f"{self._where} · {event.rate:.1f}/s {found}, p95 {format_seconds(event.p95)}"
             case Drained():
                 failed = f", {event.failed} failed" if event.failed else ""
                 return (

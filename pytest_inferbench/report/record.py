@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from pytest_inferbench.attribution import breakdown
+from pytest_inferbench.capacity import Capacity
 from pytest_inferbench.comparison import Comparison
 from pytest_inferbench.measurement import Measurement
 from pytest_inferbench.run import Failure, Run
@@ -21,7 +23,7 @@ from pytest_inferbench.slo import SLO, SloCheck, check_slo
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.verdict import Verdict, describe
 
-__all__ = ["Record", "measurement_record", "verdict_record"]
+__all__ = ["Record", "capacity_record", "measurement_record", "verdict_record"]
 
 Record = dict[str, Any]
 
@@ -38,7 +40,7 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
-        **_side(measurement.runs, alpha, delays=True),
+        **_side(measurement.runs, alpha),
         "findings": [
             {
                 "rule": finding.rule,
@@ -59,10 +61,43 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
         else {
             "label": reference.label,
             "differences": list(reference.differences),
-            **_side(reference.runs, alpha, delays=not reference.stored),
+            **_side(reference.runs, alpha),
             "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
+            "shifts": [
+                {
+                    "component": shift.component,
+                    "reference": _number(shift.reference),
+                    "candidate": _number(shift.candidate),
+                    "change": _number(shift.change),
+                    "interval": [_number(end) for end in shift.interval],
+                }
+                for shift in measurement.shifts()
+            ],
         },
         "verdicts": [],
+    }
+
+
+def capacity_record(test: str, capacity: Capacity) -> Record:
+    """Return what a search for the capacity found, with every run it took."""
+    return {
+        "test": test,
+        "profile": capacity.profile,
+        "slo": dict(capacity.slo.limits),
+        "rate": _number(capacity.rate),
+        "interval": [_number(end) for end in capacity.interval],
+        "boots": [_number(rate) for rate in capacity.boots],
+        "probes": [
+            {
+                "boot": probe.boot,
+                "rate": _number(probe.rate),
+                "held": probe.held,
+                "p95": _number(probe.p95),
+                "error_rate": _number(probe.error_rate),
+            }
+            for probe in capacity.probes
+        ],
+        "text": repr(capacity),
     }
 
 
@@ -79,11 +114,8 @@ def verdict_record(verdict: Verdict) -> Record:
     }
 
 
-def _side(runs: Sequence[Run], alpha: float, *, delays: bool) -> Record:
-    """Return the figures of one side; ``delays``: whether its issue delays are known (they are not stored)."""
+def _side(runs: Sequence[Run], alpha: float) -> Record:
     late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
-    if not delays:
-        late = late[:0]
     return {
         "requests": sum(len(run) for run in runs),
         "failed": sum(int(run.failed.sum()) for run in runs),
@@ -121,6 +153,7 @@ def _run(run: Run) -> Record:
             for name, values in run.server_timing.items()
             if not np.isnan(values).all()
         },
+        "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
     }
 
 

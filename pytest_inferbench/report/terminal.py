@@ -40,8 +40,8 @@ class Span:
 Line = tuple[Span, ...]
 
 
-def summary(records: Sequence[Record]) -> Iterator[Line]:
-    """Yield the lines of the summary of a session's measurements."""
+def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Iterator[Line]:
+    """Yield the lines of the summary of a session's measurements and of the capacities it found."""
     for profile in dict.fromkeys(record["profile"] for record in records):
         chosen = [record for record in records if record["profile"] == profile]
         name = _cut(profile, 40)
@@ -50,7 +50,27 @@ def summary(records: Sequence[Record]) -> Iterator[Line]:
         for record in chosen:
             yield from _measurement(record)
         yield ()
-    yield from _tally(records)
+    for found in capacities:
+        yield from _capacity(found)
+    if records or not capacities:
+        yield from _tally(records)
+
+
+def _capacity(found: Record) -> Iterator[Line]:
+    low, high = (_rate(end) for end in found["interval"])
+    limits = ", ".join(f"{metric} {_limit(metric, limit)}" for metric, limit in found["slo"].items())
+    boots = f"{len(found['boots'])} boots" if len(found["boots"]) > 1 else "1 boot"
+    yield (
+        Span("capacity ", "bold"),
+        Span(f"{_cut(found['profile'], 30)}: {_rate(found['rate'])}/s ({low} to {high}) under {limits}; "),
+        Span(f"{boots}, {len(found['probes'])} runs", "light"),
+    )
+
+
+def _limit(metric: str, limit: float) -> str:
+    if metric == "error_rate":
+        return format_fraction(limit)
+    return f"{limit:g}/s" if metric == "throughput" else format_seconds(limit)
 
 
 def _environment(record: Record, width: int) -> str:

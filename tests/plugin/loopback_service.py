@@ -1,13 +1,14 @@
 """The service that the plugin's tests boot: ``python loopback_service.py PORT``; its profile says how it behaves.
 
-``runtime`` may hold ``delay`` (seconds per answer), ``status`` (of every answer but the readiness check), ``ready``
-(false: never), ``dies_after`` (answers, after which the process exits), ``stubborn`` (ignores SIGTERM),
-``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening). Every boot
-appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
+``runtime`` may hold ``delay`` (seconds per answer), ``serial`` (one answer at a time), ``status`` (of every answer but
+the readiness check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn``
+(ignores SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before
+listening). Every boot appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from socketserver import TCPServer
 PROFILE = json.loads(os.environ["INFERBENCH_PROFILE"])
 RUNTIME = PROFILE["runtime"]
 LOCK = threading.Lock()
+TURN = threading.Lock()
 ANSWERS = iter(range(10**9))
 
 
@@ -42,7 +44,8 @@ class Handler(BaseHTTPRequestHandler):
             note("requests.jsonl", method=self.command, path=self.path, headers=headers, body=body)
             if RUNTIME.get("dies_after", 10**9) <= next(ANSWERS):
                 os._exit(7)
-            time.sleep(RUNTIME.get("delay", 0.0))
+            with TURN if RUNTIME.get("serial") else contextlib.nullcontext():
+                time.sleep(RUNTIME.get("delay", 0.0))
             status = RUNTIME.get("status", 200)
         text = b'{"label": "fine"}' if status == 200 else b"the model is broken"
         self.send_response(status)

@@ -56,6 +56,7 @@ def test_the_schema_is_closed() -> None:
             "strict": False,
         },
         "measurements": [],
+        "capacities": [],
     }
     jsonschema.validate(result, schema)
     with pytest.raises(jsonschema.ValidationError, match="surprise"):

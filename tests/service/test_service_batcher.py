@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,3 +146,31 @@ def test_server_timing_is_the_standard_header() -> None:
     """Proves the exact form of the header: milliseconds, and the batch size as a description."""
     answer = Answer((1.0, 0.0, 0.0), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, batch=8)
     assert answer.server_timing() == 'queue;dur=1.500, tokenize;dur=0.020, infer;dur=9.000, batch;desc="8"'
+
+
+@pytest.mark.parametrize("component", ["tokenize", "infer"])
+def test_a_slowdown_falls_on_its_component_alone(component: str) -> None:
+    """Proves that a component told to take three times as long does, measured as the header reports it."""
+
+    class Slow(_Counting):
+        spent: dict[str, int]
+
+        def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+            return self._spend("tokenize", super().tokenize(texts))
+
+        def logits(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+            return self._spend("infer", super().logits(ids))
+
+        def _spend(self, name: str, result: Any) -> Any:
+            began = time.monotonic_ns()
+            time.sleep(0.02)
+            self.spent[name] = time.monotonic_ns() - began
+            return result
+
+    engine = Slow()
+    engine.spent = {}
+    (answer,) = Classifier(engine, (0, 1, 2), slowdown={component: 2.0}).classify([Queued("x", Ticket())])
+    took = {"tokenize": answer.tokenize_ns, "infer": answer.infer_ns}
+    other = "infer" if component == "tokenize" else "tokenize"
+    assert took[component] >= 3 * engine.spent[component]
+    assert engine.spent[other] <= took[other] < 2 * engine.spent[other]

@@ -51,6 +51,8 @@ def test_a_full_profile_is_read() -> None:
         ({"service": {"max_latency_ms": 1.5}}, ("service.max_latency_ms", "1.5")),
         ({"service": {"timeout_s": float("nan")}}, ("service.timeout_s", "nan")),
         ({"service": {"acces_log": False}}, ("'acces_log'", "did you mean 'access_log'?")),
+        ({"service": {"slowdown": {"inference": 0.1}}}, ("'inference'", "did you mean 'infer'?")),
+        ({"service": {"slowdown": {"infer": -0.1}}}, ("service.slowdown.infer", "-0.1")),
         ({"deployment": {"workers": 0}}, ("deployment.workers", "from 1")),
         ({"sevice": {}}, ("'sevice'", "did you mean 'service'?")),
     ],

@@ -17,9 +17,10 @@ SERVICE = ROOT / "service"
 LAYERS: dict[str, tuple[str, ...]] = {
     "adapter": ("plugin", "fixtures", "options", "session", "reporting"),
     "reports": ("report",),
-    "orchestration": ("handles", "harness", "pruning", "sides", "trial", "warmup"),
+    "orchestration": ("capacity", "handles", "harness", "pruning", "sides", "trial", "warmup"),
     "effects": ("loadgen", "deployment", "environment", "baselines", "baseline_file", "project"),
     "judgement": (
+        "attribution",
         "measurement",
         "plan",
         "selfcheck",

@@ -1,0 +1,131 @@
+"""Records in words: the headline of a session and the figures of a check, as every written report has them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_inferbench.outcome import Outcome
+from pytest_inferbench.quantity import format_fraction, format_seconds
+
+if TYPE_CHECKING:  # the process that reports needs no numpy
+    from pytest_inferbench.report.record import Record
+
+__all__ = [
+    "MEANINGS",
+    "change",
+    "figure",
+    "headline",
+    "interval",
+    "is_comparison",
+    "limit",
+    "number",
+    "tone",
+    "verdicts",
+    "worst",
+]
+
+#: What each outcome says, for readers who meet it for the first time.
+MEANINGS = {
+    "PASS": "not slower by more than the margin",
+    "IMPROVED": "better by more than the margin",
+    "MET": "within the limit",
+    "REGRESSED": "worse by more than the margin",
+    "MISSED": "beyond the limit",
+    "INCONCLUSIVE": "too noisy to tell: neither fine nor worse",
+    "UNCERTAIN": "the interval holds the limit: it could not be told",
+    "NO_BASELINE": "nothing to compare with on this machine",
+    "INVALID": "the measurement itself failed: nothing is judged",
+}
+_BAD = frozenset({"REGRESSED", "MISSED", "INVALID"})
+_GOOD = frozenset({"PASS", "IMPROVED", "MET"})
+
+
+def tone(outcome: str) -> str:
+    """Return ``good``, ``bad`` or ``unclear``: how an outcome is coloured. It is always written out beside it."""
+    return "bad" if outcome in _BAD else "good" if outcome in _GOOD else "unclear"
+
+
+def verdicts(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+    """Yield every verdict with the measurement that it is about."""
+    for record in records:
+        for verdict in record["verdicts"]:
+            yield record, verdict
+
+
+def worst(records: Sequence[Record]) -> str:
+    """Return the gravest outcome of a session, or "" where nothing was asserted."""
+    found = [Outcome(verdict["outcome"]) for _, verdict in verdicts(records)]
+    return str(Outcome.worst(found)) if found else ""
+
+
+def headline(records: Sequence[Record]) -> str:
+    """Return the result of a session in one sentence, the gravest outcome first."""
+    counts = Counter(str(verdict["outcome"]) for _, verdict in verdicts(records))
+    total = sum(counts.values())
+    if not total:
+        return "nothing was judged" if not records else "measured; no test asserted anything of it"
+    gravest = worst(records)
+    rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
+    word = "verdict" if total == 1 else "verdicts"
+    return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
+
+
+def number(value: float | str | None) -> float:
+    """Return a figure of a record as a float: NaN for null, infinite for ``"inf"``."""
+    return math.nan if value is None else float(value)
+
+
+def figure(metric: str, value: float | str | None) -> str:
+    """Return a figure in the unit of its metric, "—" where there is none."""
+    amount = number(value)
+    if math.isnan(amount):
+        return "—"
+    if metric == "error_rate":
+        return format_fraction(amount)
+    if metric == "throughput":
+        return f"{amount:.1f}/s"
+    return "-inf" if amount == -math.inf else format_seconds(amount)
+
+
+def interval(metric: str, ends: Sequence[float | str | None] | None) -> str:
+    """Return ``"13.9 ms to 14.6 ms"``, or "not claimed" where too few requests support one."""
+    if ends is None:
+        return "not claimed"
+    low, high = (figure(metric, end) for end in ends)
+    return f"{low} to {high}"
+
+
+def is_comparison(check: Record) -> bool:
+    """Return True for a check against a reference, False for one against a limit."""
+    return "ratio" in check
+
+
+def change(check: Record) -> str:
+    """Return how much a compared metric changed, with its interval."""
+    low, high = (number(end) for end in check["interval"])
+    if check["metric"] == "error_rate":
+        difference = number(check["candidate"]) - number(check["reference"])
+        return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
+    ratio = number(check["ratio"])
+    if not 0.5 < ratio < 2:
+        return f"x{_factor(ratio)} ({_factor(low)} to {_factor(high)})"
+    return f"{ratio - 1:+.1%} ({_percent(low)} to {_percent(high)})"
+
+
+def limit(check: Record) -> str:
+    """Return what a check was held against: the margin of a comparison, the limit of an objective."""
+    if is_comparison(check):
+        return f"margin {format_fraction(check['margin'])}"
+    bound = "at least" if check["metric"] == "throughput" else "at most"
+    return f"{bound} {figure(check['metric'], check['limit'])}"
+
+
+def _factor(value: float) -> str:
+    return "unbounded" if not math.isfinite(value) else f"{value:.3g}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio - 1:+.1%}" if math.isfinite(ratio) else "unbounded"
