@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -46,12 +47,15 @@ async def warm_up(
         change = abs(math.log(medians[-1] / medians[-2]))
         if change < _TOLERANCE:
             return ()
+    sent = _MAX_ROUNDS * len(chosen)
+    message = f"after {sent} warm-up requests the median of {_BLOCK} still changed by {math.expm1(change):.0%}"
+    if math.isinf(change):
+        message = f"again and again {_BLOCK} warm-up requests in a row failed, {sent} in all did not show a steady pace"
     return (
         Finding(
             rule="warm-up",
             kind="invalid",
-            message=f"after {_MAX_ROUNDS * len(chosen)} warm-up requests the median of {_BLOCK} still changed by "
-            f"{math.expm1(change):.0%}",
+            message=message,
             value=math.expm1(change),
             limit=math.expm1(_TOLERANCE),
             recommendation="see whether something else loads this machine, or the service still compiles",
@@ -65,9 +69,10 @@ async def _refusal(target: Target, payload: object, run: Run, service: Deploymen
         f"{run.count(kind)} x {kind.name.lower()}" for kind in Failure if kind is not Failure.NONE and run.count(kind)
     )
     statuses = sorted({int(status) for status in run.status if status})
+    shown = re.sub("//[^/]*@", "//***@", target.url)
     log = "\n".join(f"  | {line}" for line in service.log_tail().splitlines())
     return (
-        f"every one of the first {len(run)} requests to {target.url} failed ({kinds}; HTTP status "
+        f"every one of the first {len(run)} requests to {shown} failed ({kinds}; HTTP status "
         f"{', '.join(map(str, statuses)) or 'none'}): there is nothing to measure{await _answer(target, payload)}\n"
         "  check `path` in [tool.inferbench] and the fixtures inference_payloads and inference_target\n"
         f"  end of the service's log:\n{log}"
