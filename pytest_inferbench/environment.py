@@ -48,15 +48,19 @@ def _usable_cpus() -> int:
 
 
 def _cpu_model() -> str:
-    """Return the CPU's name with family and model where Linux tells them: hypervisors shorten the name alone."""
+    """Return the CPU's name, with the numbers that tell models apart where hypervisors and ARM shorten or omit it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
-    fields: dict[str, str] = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+        # macOS; the platform module says "arm" of every Apple chip.
+        return _said("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
+    fields: dict[str, str] = dict(
+        re.findall(r"^(model name|cpu family|model|CPU implementer|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
+    )
     name = fields.get("model name", platform.machine())
-    if "cpu family" in fields and "model" in fields:
-        name += f" family {fields['cpu family']} model {fields['model']}"
+    for numbers in (("cpu family", "model"), ("CPU implementer", "CPU part")):
+        if all(number in fields for number in numbers):
+            name += "".join(f" {number.split()[-1]} {fields[number]}" for number in numbers)
     return name
 
 
@@ -68,14 +72,13 @@ def _version(distribution: str) -> str | None:
 
 
 def _revision(root: Path) -> str | None:
+    return _said("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+
+
+def _said(*command: str) -> str | None:
+    """Return what a command prints; None if there is no such command, it fails or says nothing."""
     try:
-        result = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() or None
+    return (result.stdout.strip() or None) if result.returncode == 0 else None
