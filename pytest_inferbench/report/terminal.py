@@ -93,6 +93,7 @@ def _measurement(record: Record) -> Iterator[Line]:
             yield from _checks("compared", reference["comparisons"])
     for verdict in record["verdicts"]:
         yield from _verdict(verdict, reference)
+    yield from _parts(record)
     if record["ended"]:
         yield (Span(f"  {_cut(record['ended'], 98)}", "light"),)
     if record["selfcheck"] is not None:
@@ -100,6 +101,17 @@ def _measurement(record: Record) -> Iterator[Line]:
     for finding in record["findings"]:
         style = "red" if finding["kind"] == "invalid" else "yellow"
         yield (Span(f"  {finding['rule']}: ", style), Span(_cut(finding["message"], 96 - len(finding["rule"]))))
+
+
+def _parts(record: Record) -> Iterator[Line]:
+    """Yield where the time of a mean request goes, if the service says: the parts of all runs, averaged."""
+    runs = [run["breakdown"] for run in record["runs"] if run["breakdown"]]
+    names = list(dict.fromkeys(name for parts in runs for name in parts))
+    if len(names) < 3:
+        return
+    means = {name: sum(float(parts.get(name) or 0.0) for parts in runs) / len(runs) for name in names}
+    shown = ", ".join(f"{name} {format_seconds(max(seconds, 0.0))}" for name, seconds in means.items())
+    yield (Span(f"  {'mean time in':<15}"), Span(_cut(shown, 83), "light"))
 
 
 def _selfcheck(check: Record) -> Iterator[Line]:

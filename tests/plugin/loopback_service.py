@@ -1,9 +1,10 @@
 """The service that the plugin's tests boot: ``python loopback_service.py PORT``; its profile says how it behaves.
 
-``runtime`` may hold ``delay`` (seconds per answer), ``serial`` (one answer at a time), ``status`` (of every answer but
-the readiness check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn``
-(ignores SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before
-listening). Every boot appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
+``runtime`` may hold ``delay`` (seconds per answer), ``serial`` (one answer at a time), ``spend`` ("queue=0.001,
+infer=0.005": seconds per part of an answer, reported as Server-Timing), ``status`` (of every answer but the readiness
+check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn`` (ignores
+SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening).
+Every boot appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from socketserver import TCPServer
 
 PROFILE = json.loads(os.environ["INFERBENCH_PROFILE"])
 RUNTIME = PROFILE["runtime"]
+SPEND = [part.split("=") for part in RUNTIME.get("spend", "").split(",") if part]
+PARTS = {name.strip(): float(seconds) for name, seconds in SPEND}
 LOCK = threading.Lock()
 TURN = threading.Lock()
 ANSWERS = iter(range(10**9))
@@ -44,13 +47,15 @@ class Handler(BaseHTTPRequestHandler):
             note("requests.jsonl", method=self.command, path=self.path, headers=headers, body=body)
             if RUNTIME.get("dies_after", 10**9) <= next(ANSWERS):
                 os._exit(7)
+            time.sleep(sum(PARTS.values()))
             with TURN if RUNTIME.get("serial") else contextlib.nullcontext():
                 time.sleep(RUNTIME.get("delay", 0.0))
             status = RUNTIME.get("status", 200)
         text = b'{"label": "fine"}' if status == 200 else b"the model is broken"
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
-        self.send_header("Server-Timing", "queue;dur=1.5, infer;dur=2.5")
+        timing = ", ".join(f"{name};dur={seconds * 1e3}" for name, seconds in PARTS.items())
+        self.send_header("Server-Timing", timing or "queue;dur=1.5, infer;dur=2.5")
         self.end_headers()
         self.wfile.write(text)
 
