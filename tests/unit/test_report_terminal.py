@@ -158,3 +158,34 @@ def test_nothing_is_wider_than_the_screen(found: Measurement) -> None:
 def test_nothing_measured_is_one_line() -> None:
     """Without records there is no table to show."""
     assert lines([]) == ["no test asserted anything of what was measured"]
+
+
+def test_several_profiles_against_one_reference_make_an_ablation() -> None:
+    """What each profile brings stands side by side: a row per workload and metric, a column per profile."""
+    same = Reference(label="profile baseline", runs=runs(factor=1.001))
+    pairs = (("runtime", 0.5), ("service", 0.9))
+    found = [replace(compared(factor, reference=same), profile=name) for name, factor in pairs]
+    shown = lines([record(measurement) for measurement in found])
+    start = next(index for index, line in enumerate(shown) if line.startswith("what each profile brings"))
+    assert shown[start + 1].split() == ["runtime", "service"]
+    row = shown[start + 2]
+    assert row.startswith("steady p50")
+    ratios = [float(cell.split("(")[0]) for cell in row.removeprefix("steady p50").split(")") if cell.strip()]
+    assert ratios == pytest.approx([0.5, 0.9], rel=0.02)
+    stored = [record(replace(compared(0.5), profile=name)) for name in ("runtime", "service")]
+    for alone in ([record(found[0])], stored):
+        assert not any(line.startswith("what each") for line in lines(alone))
+
+
+def test_a_capacity_stands_with_its_interval_and_its_slo() -> None:
+    """The rate, what it was found under, and how many boots and runs it took."""
+    found = {
+        "profile": "optimized",
+        "rate": 61.2,
+        "interval": [58.0, 64.5],
+        "slo": {"p95": 0.25, "error_rate": 0.01},
+        "boots": [60.0, 62.4],
+        "probes": [{}] * 9,
+    }
+    (line,) = [text(line) for line in summary([], [found])]
+    assert line == "capacity optimized: 61.2/s (58.0 to 64.5) under p95 250 ms, error_rate 1.0%; 2 boots, 9 runs"
