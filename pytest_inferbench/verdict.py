@@ -169,7 +169,10 @@ def _span(check: Comparison) -> str:
 
 
 def _line(check: Comparison | SloCheck) -> str:
-    return f"{check.outcome:<12} {describe(check)}"
+    family = ""
+    if isinstance(check, Comparison) and check.adjusted_p is not None:
+        family = f"; p {check.p_value:.2g}, Holm {check.adjusted_p:.2g}"
+    return f"{check.outcome:<12} {describe(check)}{family}"
 
 
 def _advice(verdict: Verdict) -> list[str]:

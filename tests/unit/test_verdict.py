@@ -145,3 +145,11 @@ def test_a_large_change_is_told_as_a_factor(factor: float, words: str) -> None:
     """Percents read well up to a factor of two; beyond, "600% slower" would be misread."""
     checks = compare_family([[0.1] * 100] * 5, [[0.1 * factor] * 100] * 5, metrics=("p50",))
     assert words in repr(Verdict.of("regression", "steady", checks))
+
+
+def test_a_family_of_metrics_shows_raw_and_adjusted_p() -> None:
+    """Each line of a family gives the raw and the adjusted p-value; a metric alone has nothing to adjust."""
+    assert "; p " in repr(_regression(1.1))
+    assert ", Holm " in repr(_regression(1.1))
+    alone = compare_family(REFERENCE, [r * 1.1 for r in REFERENCE], metrics=("p50",))
+    assert "Holm" not in repr(Verdict.of("regression", SUBJECT, alone))
