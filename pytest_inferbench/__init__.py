@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_inferbench.arrivals import ArrivalProcess, Constant, Gamma, Poisson, Replay, Schedule
+    from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Constant, Gamma, Poisson, Replay, Schedule
     from pytest_inferbench.errors import (
         BaselineError,
         ConfigurationError,
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from pytest_inferbench.fingerprint import Environment
     from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
     from pytest_inferbench.measurement import Measurement
-    from pytest_inferbench.run import Failure, Run
+    from pytest_inferbench.run import ClockOffset, Failure, Run
     from pytest_inferbench.slo import SLO, SloCheck
+    from pytest_inferbench.trace import read_trace
     from pytest_inferbench.validity import Finding
+    from pytest_inferbench.varying import Ramp, Steps
     from pytest_inferbench.verdict import Comparison, Outcome, Verdict, compare
     from pytest_inferbench.workload import Workload
 
 _MODULES = {
-    "arrivals": ("ArrivalProcess", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
+    "arrivals": ("ArrivalProcess", "ClosedLoop", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
     "errors": (
         "BaselineError",
         "ConfigurationError",
@@ -40,9 +42,11 @@ _MODULES = {
     "fingerprint": ("Environment",),
     "loadgen": ("LoadGenerator", "Progress", "ResponseCheck", "Target"),
     "measurement": ("Measurement",),
-    "run": ("Failure", "Run"),
+    "run": ("ClockOffset", "Failure", "Run"),
     "slo": ("SLO", "SloCheck"),
+    "trace": ("read_trace",),
     "validity": ("Finding",),
+    "varying": ("Ramp", "Steps"),
     "verdict": ("Comparison", "Outcome", "Verdict", "compare"),
     "workload": ("Workload",),
 }
@@ -52,6 +56,8 @@ __all__ = [
     "SLO",
     "ArrivalProcess",
     "BaselineError",
+    "ClockOffset",
+    "ClosedLoop",
     "Comparison",
     "ConfigurationError",
     "Constant",
@@ -67,16 +73,19 @@ __all__ = [
     "Outcome",
     "Poisson",
     "Progress",
+    "Ramp",
     "Replay",
     "ResponseCheck",
     "Run",
     "Schedule",
     "SloCheck",
+    "Steps",
     "Target",
     "ValidationError",
     "Verdict",
     "Workload",
     "compare",
+    "read_trace",
 ]
 
 

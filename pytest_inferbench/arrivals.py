@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.seeds import stream
 
-__all__ = ["ArrivalProcess", "Constant", "Gamma", "Poisson", "Replay", "Schedule"]
+__all__ = ["ArrivalProcess", "ClosedLoop", "Constant", "Gamma", "Poisson", "Replay", "Schedule"]
 
 _NS = 1_000_000_000
 
@@ -175,17 +175,64 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Recorded arrivals: ``offsets`` in seconds after the start, non-decreasing. The seed changes nothing."""
+    """Recorded arrivals: ``offsets`` in seconds after the start, non-decreasing. The seed changes nothing.
+
+    ``sizes``: how large each request was, in whatever unit its payload is made by; None if that is not known.
+    """
 
     offsets: tuple[float, ...]
+    sizes: tuple[int, ...] | None = None
 
-    def __init__(self, offsets: Sequence[float]) -> None:
+    def __init__(self, offsets: Sequence[float], sizes: Sequence[int] | None = None) -> None:
         values = np.asarray(offsets, dtype=np.float64)
         if values.ndim != 1 or not values.size:
             raise ValidationError(f"Replay needs a non-empty 1-D sequence of seconds, got shape {values.shape}")
         if not np.isfinite(values).all() or values[0] < 0 or np.any(np.diff(values) < 0):
             raise ValidationError("Replay offsets must be finite, non-negative seconds in non-decreasing order")
         object.__setattr__(self, "offsets", tuple(values.tolist()))
+        if sizes is not None:
+            counts = np.asarray(sizes)
+            if counts.shape != values.shape or counts.dtype.kind not in "iu" or counts.min() < 0:
+                raise ValidationError(f"Replay sizes must be {values.size} whole numbers from 0 up, one per offset")
+            sizes = tuple(counts.tolist())
+        object.__setattr__(self, "sizes", sizes)
+
+    def window(self, start: float, length: float | None = None) -> Replay:
+        """Return the arrivals from ``start`` on, for ``length`` seconds or to the end, counted from ``start``."""
+        values = np.asarray(self.offsets)
+        chosen = (values >= start) & (values < (math.inf if length is None else start + length))
+        if not chosen.any():
+            raise ValidationError(
+                f"the recording has no arrival in its window from {start:g} s on: it is {self.offsets[-1]:g} s long"
+            )
+        return self._with(values[chosen] - start, np.flatnonzero(chosen))
+
+    def scaled(self, *, time: float = 1.0, rate: float = 1.0, seed: int = 0) -> Replay:
+        """Return the recording ``time`` times as long, and with ``rate`` times the arrivals within its length.
+
+        Stretching time keeps every arrival and makes bursts milder; it divides the rate. A ``rate`` below one keeps
+        each arrival with that probability; above one it adds copies (of the same size), each at a random instant
+        before the next recorded arrival. Which ones depends on ``seed`` alone.
+        """
+        _positive(time, "Replay.scaled time")
+        _positive(rate, "Replay.scaled rate")
+        values = np.asarray(self.offsets) * time
+        if rate == 1.0:
+            return self._with(values, np.arange(values.size))
+        rng = stream(seed, "replay")
+        copies = int(rate) + (rng.random(values.size) < rate % 1)
+        source = np.repeat(np.arange(values.size), copies)
+        if not source.size:
+            raise ValidationError(f"at {rate:g} times its rate the recording of {values.size} arrivals has none left")
+        first = np.diff(source, prepend=-1) > 0
+        gaps = np.diff(values, append=values[-1] + values[-1] / values.size)
+        moved = values[source] + np.where(first, 0.0, rng.random(source.size) * gaps[source])
+        order = np.argsort(moved, kind="stable")
+        return self._with(moved[order], source[order])
+
+    def _with(self, offsets: NDArray[np.float64], source: NDArray[np.intp]) -> Replay:
+        sizes = None if self.sizes is None else np.asarray(self.sizes)[source].tolist()
+        return Replay(offsets.tolist(), sizes)
 
     def schedule(self, duration: float | None = None, seed: int = 0) -> Schedule:
         """Return the recorded arrivals before ``duration`` seconds, or all of them."""
@@ -204,3 +251,36 @@ class Replay:
     def identity(self) -> dict[str, object]:
         """The recording by its digest: the offsets themselves are long and belong to the trace."""
         return {"process": "replay", "arrivals": len(self.offsets), "digest": self.schedule().digest}
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """No arrivals: ``concurrency`` users, each sending its next of ``requests`` when its last one was answered.
+
+    Such users wait with the service, so that their latencies hide what independent ones would suffer (coordinated
+    omission): the word "closed loop" stands wherever results of it do. Right for a batch client, wrong for an SLO
+    of interactive users.
+    """
+
+    concurrency: int
+    requests: int
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "requests"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValidationError(f"ClosedLoop {name} must be a whole number above zero, got {value!r}")
+
+    def schedule(self, duration: float, seed: int = 0) -> Schedule:
+        """Return as many due instants as there are requests, all at the start: nothing else is known beforehand."""
+        return Schedule(np.zeros(self.requests, np.int64), seed)
+
+    @property
+    def mean_rate(self) -> float:
+        """NaN: the service sets the rate."""
+        return math.nan
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The process as plain JSON values."""
+        return {"process": "closed loop", "concurrency": self.concurrency, "requests": self.requests}

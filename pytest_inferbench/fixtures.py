@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,20 +78,20 @@ def workload(
         target: Target | None = None,
         payloads: PayloadSource | None = None,
     ) -> BoundWorkload:
-        from pytest_inferbench.arrivals import Gamma, Poisson
         from pytest_inferbench.handles import BoundWorkload
         from pytest_inferbench.workload import Workload
+        from pytest_inferbench.workload_table import is_renewal, make_process
 
         settings = request.config.stash[SESSION].settings
         given = {"rate": rate, "cv": cv, "duration": duration}
-        table: dict[str, Any] = {
-            **DEFAULT_WORKLOADS.get(name, DEFAULT_WORKLOADS["steady"]),
-            **settings.project.workloads.get(name, {}),
-            **{key: value for key, value in given.items() if value is not None},
-        }
+        defaults: Mapping[str, Any] = DEFAULT_WORKLOADS.get(name, DEFAULT_WORKLOADS["steady"])
+        configured = settings.project.workloads.get(name, {})
+        if not is_renewal(configured):
+            defaults = {"duration": defaults["duration"]}  # a rate and a CV are of no other process
+        chosen = {key: value for key, value in given.items() if value is not None}
+        table: dict[str, Any] = {**defaults, **configured, **chosen}
         if process is None:
-            smooth = table["cv"] == 1
-            process = Poisson(table["rate"]) if smooth else Gamma(table["rate"], table["cv"])
+            process = make_process(table, settings.root)
         return BoundWorkload(
             Workload(name, process, settings.duration or table["duration"]),
             settings.endpoint(target or inference_target),

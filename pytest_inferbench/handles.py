@@ -60,6 +60,7 @@ class BoundWorkload:
             target=self.target,
             payloads=self.payloads,
             drain_timeout=service.harness.drain_timeout,
+            generators=service.harness.generators,
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)

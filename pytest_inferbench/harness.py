@@ -66,8 +66,9 @@ class Harness:
     is measured alone, and held against its stored baseline, or against nothing if it is ``against`` itself).
     ``test`` names the running test. ``budget`` (seconds, per measurement): where there is a reference, look in
     between, and go on only while undecided and within it, at most ``most_repeats`` times (None: until the last
-    planned look). ``observe`` hears what happens, ``on_measured`` and ``on_capacity`` (with the name
-    of the test) and ``on_verdict`` what came out.
+    planned look). ``generators``: how many processes issue a load, or the address of a Dask scheduler. ``observe``
+    hears what happens, ``on_measured`` and ``on_capacity`` (with the name of the test) and ``on_verdict`` what came
+    out.
     """
 
     side: Callable[[str], Side]
@@ -88,6 +89,7 @@ class Harness:
     on_measured: Callable[[str, Measurement], None]
     on_verdict: Callable[[Measurement, Verdict], None]
     on_capacity: Callable[[str, Capacity], None]
+    generators: int | str = 1
 
     async def measure(
         self,

@@ -112,6 +112,11 @@ OPTIONS = (
         kind="flag",
     ),
     Option("prune", "remove stored baselines whose test is gone", kind="flag"),
+    Option(
+        "generators",
+        "processes that issue the load, or tcp://HOST:PORT of a Dask scheduler whose workers do (default: 1)",
+        metavar="N|URL",
+    ),
     Option("strict", "INCONCLUSIVE, UNCERTAIN and NO_BASELINE fail too", kind="flag"),
     Option("allow-missing", "NO_BASELINE does not fail, although CI is set", kind="flag"),
     Option("config", "TOML file to read instead of [tool.inferbench] in pyproject.toml", metavar="PATH"),
@@ -166,6 +171,7 @@ class Settings:
     alpha: float
     boot_timeout: float
     drain_timeout: float
+    generators: int | str
     selfcheck: bool
     prune: bool
     strict: bool
@@ -240,6 +246,7 @@ def _load(config: pytest.Config) -> Settings:
         alpha=alpha,
         boot_timeout=seconds["boot-timeout"] or 180.0,
         drain_timeout=seconds["drain-timeout"] or 15.0,
+        generators=_generators(values["generators"], "--inferbench-generators"),
         selfcheck=bool(values["selfcheck"]),
         prune=bool(values["prune"]),
         strict=bool(values["strict"]),
@@ -268,6 +275,15 @@ def _whole(value: str | None, what: str, *, default: int, low: int) -> int:
     if number < low:
         raise ConfigurationError(f"{what} must be a whole number from {low} up, got {value!r}")
     return number
+
+
+def _generators(value: str | None, what: str) -> int | str:
+    if value is None or "://" not in value:
+        return _whole(value, what, default=1, low=1)
+    address = urlsplit(value)
+    if address.scheme != "tcp" or not address.hostname or not address.netloc.rpartition(":")[2].isdigit():
+        raise ConfigurationError(f"{what}: a Dask scheduler is written tcp://HOST:PORT, got {value!r}")
+    return value
 
 
 def _file(value: str | None, start: Path, what: str) -> Path | None:

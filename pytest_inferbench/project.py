@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_inferbench.errors import ConfigurationError
 from pytest_inferbench.profile import Profile, did_you_mean, resolve_profiles
-from pytest_inferbench.quantity import parse_rate, parse_seconds
+from pytest_inferbench.workload_table import read_workload
 
 __all__ = ["Project", "read_project"]
 
@@ -19,8 +19,8 @@ class Project:
     """What is tested and how, validated.
 
     ``service``: what ``bentoml serve`` takes; ``command``: any other program instead; ``path``: the endpoint;
-    ``ready``: the path that answers 200 once the service is ready; ``workloads``: rate (per second), cv and
-    duration (seconds) by workload; ``where``: what to call the configuration in a message.
+    ``ready``: the path that answers 200 once the service is ready; ``workloads``: by name, as
+    :mod:`workload_table` reads them; ``where``: what to call the configuration in a message.
     """
 
     where: str
@@ -29,7 +29,7 @@ class Project:
     path: str
     ready: str
     profiles: Mapping[str, Profile]
-    workloads: Mapping[str, Mapping[str, float]]
+    workloads: Mapping[str, Mapping[str, object]]
 
 
 def read_project(root: Path, given: str | None) -> Project:
@@ -109,18 +109,11 @@ def _command(table: Mapping[str, object], where: str) -> tuple[str, ...] | None:
     return tuple(value)
 
 
-def _workloads(tables: Mapping[str, object], where: str) -> dict[str, dict[str, float]]:
-    parsers = {"rate": parse_rate, "duration": parse_seconds, "cv": parse_rate}
-    result: dict[str, dict[str, float]] = {}
+def _workloads(tables: Mapping[str, object], where: str) -> dict[str, dict[str, object]]:
+    result: dict[str, dict[str, object]] = {}
     for name, table in tables.items():
         place = f"{where}: workloads.{name}"
         if not isinstance(table, dict):
             raise ConfigurationError(f"{place}: expected a table, got {table!r}")
-        result[name] = {}
-        for key, value in table.items():
-            if key not in parsers:
-                raise ConfigurationError(f"{place}: unknown key {key!r}{did_you_mean(key, parsers)}")
-            if not isinstance(value, int | float | str) or (key == "cv" and isinstance(value, str)):
-                raise ConfigurationError(f"{place}.{key}: expected a number, got {value!r}")
-            result[name][key] = parsers[key](value, what=f"{place}.{key}")
+        result[name] = read_workload(table, place)
     return result

@@ -101,6 +101,13 @@ class Run:
         for attribute, value in frozen.items():
             object.__setattr__(self, attribute, value)
 
+    @classmethod
+    def unissued(cls, offsets_ns: NDArray[np.int64], *, seed: int, digest: str) -> Run:
+        """Return the run of a schedule of which nothing was issued, or nothing could be kept."""
+        n = offsets_ns.size
+        never = np.full(n, -1, np.int64)
+        return cls(offsets_ns, never, never, np.zeros(n, np.int16), seed=seed, digest=digest)
+
     def __len__(self) -> int:
         return int(self.scheduled_ns.size)
 

@@ -142,6 +142,7 @@ class InferbenchSession:
             most_repeats=settings.most_repeats,
             budget=settings.budget,
             drain_timeout=settings.drain_timeout,
+            generators=settings.generators,
             lock=MachineLock(),
             history=self._history,
             test=lambda: self.test,

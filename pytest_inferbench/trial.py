@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_inferbench.arrivals import ClosedLoop
 from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.errors import LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
 from pytest_inferbench.profile import Profile
@@ -37,12 +39,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for."""
+    """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for.
+
+    ``generators``: how many processes issue it, or the address of a Dask scheduler.
+    """
 
     workload: Workload
     target: Target
     payloads: PayloadSource
     drain_timeout: float
+    generators: int | str = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
     The schedule and the payloads depend on ``seed`` alone: both sides of a pair get the same.
     """
     schedule = load.workload.schedule(seed)
-    bodies = draw_payloads(load.payloads, len(schedule), seed)
+    bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
     observe(step)
     service = side.deploy()
     try:
@@ -72,9 +78,23 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
         observe(Ready(seconds=service.boot_seconds))
         endpoint = load.target.at(service.url)
         findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
-        generator = LoadGenerator(endpoint, drain_timeout=load.drain_timeout, on_progress=_reporter(observe))
-        run = await generator.issue(schedule, bodies)
-        findings += examine(run)
+        generator = LoadGenerator(
+            endpoint,
+            drain_timeout=load.drain_timeout,
+            on_progress=_reporter(observe),
+            generators=load.generators,
+        )
+        try:
+            process = load.workload.process
+            if isinstance(process, ClosedLoop):
+                run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
+            else:
+                run = await generator.issue(schedule, bodies)
+            findings += examine(run)
+        except LoadError as error:
+            # The examiner failed: the measurement is void, and says why; the figures of the other runs are kept.
+            run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
+            findings += (_lost(error),)
         if not service.alive:
             findings += (_died(service),)
     finally:
@@ -113,6 +133,17 @@ def _reporter(observe: Observer) -> Callable[[Progress], None]:
         )
 
     return report
+
+
+def _lost(error: LoadError) -> Finding:
+    return Finding(
+        rule="load-generator",
+        kind="invalid",
+        message=str(error),
+        value=0.0,
+        limit=1.0,
+        recommendation="run it again; if it happens again, look for what ends processes on that machine (memory?)",
+    )
 
 
 def _died(service: Deployment) -> Finding:

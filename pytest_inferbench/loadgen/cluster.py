@@ -17,7 +17,7 @@ from typing import cast
 
 from distributed import Client
 
-from pytest_inferbench.errors import LoadError
+from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.loadgen.clocks import bounded, offset_of
 from pytest_inferbench.loadgen.host import GeneratorHost, call, read_clock
 from pytest_inferbench.loadgen.shards import Work, merge, split
@@ -40,8 +40,8 @@ _CLOCK_READINGS = 30
 async def drive(work: Work, address: str, report: Report) -> tuple[Message, tuple[ClockOffset, ...]]:
     """Do ``work`` with the workers of the Dask scheduler at ``address``; return its facts, on our clock.
 
-    One generator per worker. Raises LoadError if the cluster cannot be used, a clock is not known well enough, or a
-    generator is lost: the others are ended then, nothing is repeated, and nothing of the run is kept.
+    One generator per worker. Raises ConfigurationError if there is no such cluster, LoadError if a clock is not known
+    well enough or a generator is lost: the others are ended then, nothing is repeated, and nothing of the run is kept.
     """
     loop = asyncio.get_running_loop()
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[object]]] = []
@@ -76,11 +76,15 @@ async def _converse(work: Work, address: str, tell: Report) -> tuple[Message, tu
             address, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
         )
     except (OSError, TimeoutError) as error:
-        raise LoadError(f"no Dask scheduler answers at {address}: {error}; start one with `dask scheduler`") from None
+        raise ConfigurationError(
+            f"no Dask scheduler answers at {address}: {error}; start one with `dask scheduler`"
+        ) from None
     async with client:
         addresses = sorted(await client.nthreads())
         if not addresses:
-            raise LoadError(f"the Dask cluster at {address} has no workers: start some with `dask worker {address}`")
+            raise ConfigurationError(
+                f"the Dask cluster at {address} has no workers: start some with `dask worker {address}`"
+            )
         jobs = split(work, len(addresses))
         name = f"inferbench-{uuid.uuid4().hex}"
         generators = [_Generator(client, name, worker) for worker in addresses[: len(jobs)]]

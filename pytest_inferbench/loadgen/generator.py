@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.arrivals import Schedule
-from pytest_inferbench.errors import LoadError, ValidationError
+from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.loadgen import local
 from pytest_inferbench.loadgen.payloads import serialize
 from pytest_inferbench.loadgen.progress import Progress, Tally
@@ -66,8 +66,8 @@ class LoadGenerator:
 
         What has no answer ``drain_timeout`` seconds after the last request was due is ``UNFINISHED``; what could not
         be issued by then is ``UNISSUED``. Raises :class:`ValidationError` if the payloads do not match the schedule
-        or cannot be sent, :class:`LoadError` if a generator's process fails: nothing of the run is kept then.
-        Cancelling ends the processes at once.
+        or cannot be sent, :class:`ConfigurationError` if there is no such cluster, :class:`LoadError` if a
+        generator's process fails: nothing of the run is kept then. Cancelling ends the processes at once.
         """
         if len(payloads) != len(schedule):
             raise ValidationError(
@@ -82,12 +82,12 @@ class LoadGenerator:
         )
         return await self._run(work, seed=schedule.seed, digest=schedule.digest)
 
-    async def issue_closed(self, payloads: Sequence[object], *, concurrency: int = 1) -> Run:
+    async def issue_closed(self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0) -> Run:
         """Closed loop: ``concurrency`` users, each sending its next request when its last one was answered.
 
         Such users slow down with the service, so the latencies say little about independent ones: right for warming
         up and for capacity, wrong for an SLO. The run says ``closed_loop``; a request counts as scheduled when it was
-        issued. Raises as :meth:`issue` does.
+        issued. ``seed`` is only noted in the run. Raises as :meth:`issue` does.
         """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValidationError(f"concurrency must be a whole number above zero, got {concurrency!r}")
@@ -97,7 +97,7 @@ class LoadGenerator:
             concurrency=concurrency,
             progress=self._on_progress is not None,
         )
-        return await self._run(work, seed=0, digest=f"closed-loop:{concurrency}x{len(payloads)}")
+        return await self._run(work, seed=seed, digest=f"closed-loop:{concurrency}x{len(payloads)}")
 
     async def _run(self, work: Work, *, seed: int, digest: str) -> Run:
         clocks: tuple[ClockOffset, ...] = ()
@@ -134,7 +134,7 @@ def _cluster_drive() -> Callable[..., Awaitable[tuple[Message, tuple[ClockOffset
     try:
         from pytest_inferbench.loadgen.cluster import drive
     except ImportError as error:
-        raise LoadError(
+        raise ConfigurationError(
             f"generators on a Dask cluster need pytest-inferbench[dask], here and on its workers ({error})"
         ) from None
     return drive

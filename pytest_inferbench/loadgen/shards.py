@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -22,11 +22,12 @@ __all__ = ["Work", "merge", "split"]
 class Work:
     """What is to be done in all: n requests to one target. ``offsets_ns`` is None for a closed loop.
 
-    ``target``: the target as plain values. ``drain_ns``: how long after the last offset answers are waited for.
-    ``concurrency``: users of a closed loop, 0 for an open one. ``progress``: whether reports are wanted.
+    ``target``: the target as plain values, tokens included, so that a repr does not show it. ``drain_ns``: how long
+    after the last offset answers are waited for. ``concurrency``: users of a closed loop, 0 for an open one.
+    ``progress``: whether reports are wanted.
     """
 
-    target: Mapping[str, object]
+    target: Mapping[str, object] = field(repr=False)
     bodies: Bodies
     offsets_ns: NDArray[np.int64] | None = None
     drain_ns: int = 0

@@ -20,11 +20,14 @@ _HEAD = struct.Struct(">4sI")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """One message: what ``kind`` it is, small facts as JSON values, and 1-D arrays by name."""
+    """One message: what ``kind`` it is, small facts as JSON values, and 1-D arrays by name.
+
+    A repr shows the kind alone: the facts of a job hold the tokens of the target's headers.
+    """
 
     kind: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict, repr=False)
+    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, repr=False)
 
 
 def encode_header(message: Message) -> bytes:

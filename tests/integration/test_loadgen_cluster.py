@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pytest_inferbench.arrivals import Constant, Poisson
-from pytest_inferbench.errors import LoadError
+from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.loadgen import LoadGenerator, Target
 
 pytest.importorskip("distributed")
@@ -147,11 +147,11 @@ def test_cancelling_ends_the_processes_on_the_workers(server, cluster):
 
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
-    """Nothing listens: LoadError with the address and what starts a scheduler."""
+    """Nothing listens: ConfigurationError with the address and what starts a scheduler."""
     monkeypatch.setattr("pytest_inferbench.loadgen.cluster._CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(LoadError, match=rf"no Dask scheduler answers at {address}.*dask scheduler"):
+    with pytest.raises(ConfigurationError, match=rf"no Dask scheduler answers at {address}.*dask scheduler"):
         asyncio.run(LoadGenerator(Target("http://127.0.0.1:9/"), generators=address).issue_closed([None]))
 
 
@@ -160,5 +160,5 @@ def test_without_dask_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("pytest_inferbench.loadgen.cluster")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(LoadError, match=r"pytest-inferbench\[dask\]"):
+    with pytest.raises(ConfigurationError, match=r"pytest-inferbench\[dask\]"):
         asyncio.run(LoadGenerator(Target("http://127.0.0.1:9/"), generators="tcp://127.0.0.1:1").issue_closed([None]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 from itertools import pairwise
 from pathlib import Path
@@ -96,6 +97,24 @@ def test_a_refused_connection_is_its_own_kind_of_failure():
     run = issue(Target(f"http://127.0.0.1:{port}/"), [None] * 3)
     assert run.count(Failure.CONNECT) == 3
     assert np.isinf(run.latencies).all()
+
+
+def test_running_out_of_descriptors_is_not_the_service_s_fault(server):
+    """Where the generator may open no more connections, those requests fail as LOCAL, the others are answered."""
+    n = 60
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    target = Target(f"{server.url}/delay", check=ResponseCheck(function=f"{__name__}:few_descriptors"))
+    schedule = Replay([0.0] + [0.5] * n).schedule()
+    run = asyncio.run(LoadGenerator(target).issue(schedule, ["1"] + ["500"] * n))
+    assert run.count(Failure.LOCAL) > 0
+    assert run.count(Failure.LOCAL) + run.count(Failure.NONE) == n + 1
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
+
+
+def few_descriptors(status: int, body: bytes) -> bool:
+    """A response check that lets the process it runs in open only a few more descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return True
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

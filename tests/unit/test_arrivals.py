@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pytest_inferbench.arrivals import ArrivalProcess, Constant, Gamma, Poisson, Replay, Schedule
+from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Constant, Gamma, Poisson, Replay, Schedule
 from pytest_inferbench.errors import ValidationError
 
 RATE = 50.0
@@ -151,3 +151,12 @@ def test_impossible_schedules_are_refused(bad):
     """Offsets that are not flat, whole, non-negative and in order are refused."""
     with pytest.raises(ValidationError):
         Schedule(np.array(bad))
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, 1.5, "4"])
+def test_impossible_closed_loops_are_refused(bad):
+    """Users and requests are whole numbers above zero."""
+    with pytest.raises(ValidationError, match="concurrency"):
+        ClosedLoop(bad, 5)
+    with pytest.raises(ValidationError, match="requests"):
+        ClosedLoop(5, bad)

@@ -12,8 +12,19 @@ import pytest_inferbench
 
 #: DESIGN.md, section 3, and what its signatures mention. A name that comes or goes is a decision, made here too.
 PUBLIC = {
-    *("Poisson", "Gamma", "Constant", "Replay", "ArrivalProcess", "Schedule"),
-    *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Failure"),
+    *(
+        "Poisson",
+        "Gamma",
+        "Constant",
+        "Ramp",
+        "Steps",
+        "Replay",
+        "read_trace",
+        "ClosedLoop",
+        "ArrivalProcess",
+        "Schedule",
+    ),
+    *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Failure", "ClockOffset"),
     *("Workload", "Measurement", "Environment", "Finding"),
     *("compare", "Comparison", "Outcome", "SLO", "SloCheck", "Verdict"),
     *("InferbenchError", "ConfigurationError", "DeploymentError", "LoadError", "BaselineError", "ValidationError"),

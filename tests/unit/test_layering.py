@@ -18,7 +18,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "adapter": ("plugin", "fixtures", "options", "session", "reporting"),
     "reports": ("report",),
     "orchestration": ("capacity", "handles", "harness", "pruning", "sides", "trial", "warmup"),
-    "effects": ("loadgen", "deployment", "environment", "baselines", "baseline_file", "project"),
+    "effects": (
+        *("loadgen", "deployment", "environment", "baselines", "baseline_file", "project", "trace", "workload_table"),
+    ),
     "judgement": (
         "attribution",
         "measurement",
@@ -34,7 +36,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "outcome",
     ),
     "statistics": ("stats",),
-    "values": (*("arrivals", "workload", "run", "profile", "errors", "seeds", "quantity", "events", "fingerprint"),),
+    "values": (
+        *("arrivals", "varying", "workload", "run", "profile", "errors", "seeds", "quantity", "events", "fingerprint"),
+    ),
 }
 ORDER = list(LAYERS)
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}

@@ -143,3 +143,9 @@ def test_a_clock_that_is_not_known_well_enough_is_refused() -> None:
     assert bounded(ClockOffset("w", 0, MS), ClockOffset("w", 2 * MS, MS)) == ClockOffset("w", 0, 3 * MS)
     with pytest.raises(LoadError, match=r"kept its pace only to 9\.0 ms"):
         bounded(ClockOffset("w", 0, MS), ClockOffset("w", 8 * MS, MS))
+
+
+def test_a_token_is_in_no_repr() -> None:
+    """pytest --showlocals prints the locals of a failure: neither the work nor a job shows what the headers hold."""
+    work = _work(headers={"Authorization": "Bearer s3cret"})
+    assert "s3cret" not in repr(work) + repr(split(work, 2))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_inferbench.arrivals import Constant, Poisson
+from pytest_inferbench.arrivals import ClosedLoop, Constant, Poisson, Replay
 from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.workload import Workload, draw_payloads
 
@@ -64,3 +64,29 @@ def test_a_function_must_return_as_many_as_asked() -> None:
     """Too few or too many payloads are told with both numbers."""
     with pytest.raises(ConfigurationError, match="asked for 3 payloads and returned 2"):
         draw_payloads(lambda count, rng: [1, 2], 3, 0)
+
+
+def test_a_closed_loop_is_called_one_wherever_it_shows() -> None:
+    """The label is part of the name, once, and the number of requests is that of the process."""
+    workload = Workload("batch", ClosedLoop(4, 50), 10)
+    assert workload.name == "batch (closed loop)"
+    assert Workload(workload.name, ClosedLoop(4, 50), 10).name == "batch (closed loop)"
+    assert workload.identity["process"] == "closed loop"
+    assert workload.expected_requests == len(workload.schedule(1)) == 50
+
+
+def test_payloads_of_the_sizes_that_a_trace_asks_for() -> None:
+    """A function with ``sizes`` is told the sizes of the arrivals before the end; another source is refused."""
+    workload = Workload("trace", Replay([0.0, 1.0, 9.0], [3, 5, 7]), 5)
+    sizes = workload.sizes(len(workload.schedule(0)))
+    assert sizes == (3, 5)
+
+    def source(count: int, rng: np.random.Generator, sizes: tuple[int, ...] = ()) -> list[object]:
+        return ["x" * size for size in sizes] or [None] * count
+
+    assert draw_payloads(source, 2, 0, sizes) == ["xxx", "xxxxx"]
+    assert draw_payloads(source, 2, 0) == [None, None]
+    assert Workload("plain", Poisson(5), 5).sizes(3) is None
+    for other in (["text"], lambda count, rng: [None] * count):
+        with pytest.raises(ConfigurationError, match="must be a function"):
+            draw_payloads(other, 2, 0, sizes)
