@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,12 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One text that waits for its turn."""
+    """One text that waits for its turn; with its token ``ids``, found in ``tokenize_ns``, if it is tokenized."""
 
     text: str
     ticket: Ticket
+    ids: Sequence[int] = ()
+    tokenize_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Answer:
     queue_ns: int = 0
     tokenize_ns: int = 0
     infer_ns: int = 0
+    serialize_ns: int = 0
     batch: int = 0
 
     def body(self) -> dict[str, object]:
@@ -56,43 +59,66 @@ class Answer:
 
     def server_timing(self) -> str:
         """The value of the standard ``Server-Timing`` header: durations in milliseconds."""
-        parts = (("queue", self.queue_ns), ("tokenize", self.tokenize_ns), ("infer", self.infer_ns))
+        parts = (
+            ("queue", self.queue_ns),
+            ("tokenize", self.tokenize_ns),
+            ("infer", self.infer_ns),
+            ("serialize", self.serialize_ns),
+        )
         timings = [f"{name};dur={duration / 1e6:.3f}" for name, duration in parts]
         return ", ".join([*timings, f'batch;desc="{self.batch}"'])
 
 
 class Classifier:
-    """An engine with its label order; computes one batch at a time, whichever threads call it."""
+    """An engine with its label order; computes ``streams`` batches at a time, whichever threads call it."""
 
     def __init__(
-        self, engine: Engine, label_rows: Sequence[int], *, slowdown: Mapping[str, float] | None = None
+        self,
+        engine: Engine,
+        label_rows: Sequence[int],
+        *,
+        streams: int = 1,
+        slowdown: Mapping[str, float] | None = None,
     ) -> None:
         """``slowdown``: how much longer than it takes a component is made to take (0.1: 10 %), to test who notices."""
         self._engine = engine
         self._slowdown = dict(slowdown or {})
         self._rows = list(label_rows)
         # BentoML's limiter lets a second call in when it cancels a request whose call still runs.
-        self._turn = threading.Lock()
+        self._turn = threading.BoundedSemaphore(streams)
+
+    def tokenize(self, item: Queued) -> Queued:
+        """The text with its token ids, found while the engine may be computing others."""
+        started = time.monotonic_ns()
+        (ids,) = self._engine.tokenize([item.text])
+        self._linger("tokenize", started)
+        return replace(item, ids=ids, tokenize_ns=time.monotonic_ns() - started)
 
     def classify(self, queued: Sequence[Queued]) -> list[Answer]:
-        """One answer per text, in order. Texts whose ticket is abandoned cost nothing."""
+        """One answer per text, in order. Texts whose ticket is abandoned cost nothing.
+
+        Either all texts are tokenized already, or they are all tokenized here.
+        """
         with self._turn:
             started = time.monotonic_ns()
             wanted = [index for index, item in enumerate(queued) if not item.ticket.abandoned]
             answers = [Answer(()) for _ in queued]
             if not wanted:
                 return answers
-            ids = self._engine.tokenize([queued[index].text for index in wanted])
-            self._linger("tokenize", started)
+            ids = [queued[index].ids for index in wanted]
+            if not all(ids):
+                ids = list(self._engine.tokenize([queued[index].text for index in wanted]))
+                self._linger("tokenize", started)
             tokenized = time.monotonic_ns()
             probabilities = softmax(self._engine.logits(ids))[:, self._rows]
             self._linger("infer", tokenized)
             computed = time.monotonic_ns()
         for index, row in zip(wanted, probabilities.tolist(), strict=True):
+            item = queued[index]
             answers[index] = Answer(
                 tuple(row),
-                queue_ns=started - queued[index].ticket.arrived_ns,
-                tokenize_ns=tokenized - started,
+                queue_ns=started - item.ticket.arrived_ns - item.tokenize_ns,
+                tokenize_ns=item.tokenize_ns or tokenized - started,
                 infer_ns=computed - tokenized,
                 batch=len(wanted),
             )

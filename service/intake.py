@@ -16,6 +16,7 @@ MAX_BODY_BYTES: Final = 12 * MAX_CHARACTERS + 1024
 
 # nginx's number for it; only ever seen in the access log.
 CLIENT_LEFT: Final = 499
+OVERLOADED: Final = 503
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,20 +46,27 @@ def enqueue(text: object) -> list[Queued]:
 class IntakeMiddleware:
     """ASGI middleware for the paths in ``paths``; others pass untouched.
 
-    Reads the body before anything else does: 413 above ``MAX_BODY_BYTES``, 415 for what is not JSON. From then on, if
+    First of all, 503 with ``Retry-After`` as long as ``retry_after_s`` gives a number of seconds: refusing costs next
+    to nothing here. Then reads the body before anything else does: 413 above ``MAX_BODY_BYTES``, 415 for what is not
+    JSON. A 503 from further inside tells when to retry, too. From then on, if
     the client disconnects, or BentoML's own timeout cancels the request, its ticket is marked abandoned and the
     request is cancelled, so that nobody computes an answer for no one.
     """
 
-    def __init__(self, app: App, paths: frozenset[str]) -> None:
+    def __init__(self, app: App, paths: frozenset[str], retry_after_s: Callable[[], int | None] = lambda: None) -> None:
         self._app = app
         self._paths = paths
+        self._retry_after_s = retry_after_s
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         ticket = Ticket()
+        # Before the body is read: the server discards what it has not handed on.
+        if (seconds := self._retry_after_s()) is not None:
+            await _refuse(send, OVERLOADED, "the service is overloaded; try again later", retry_after_s=seconds)
+            return
         kind = dict(scope["headers"]).get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if kind != b"application/json":
             await _refuse(send, 415, f"the body must be application/json, not {kind.decode('latin-1')}")
@@ -85,8 +93,13 @@ class IntakeMiddleware:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == OVERLOADED:
+                message["headers"] = [*message.get("headers", ()), (b"retry-after", b"1")]
+            await send(message)
+
         _ticket.set(ticket)
-        handling = asyncio.ensure_future(self._app(scope, replay, send))
+        handling = asyncio.ensure_future(self._app(scope, replay, answer))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,8 +138,10 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _refuse(send: Send, status: int, error: str) -> None:
+async def _refuse(send: Send, status: int, error: str, *, retry_after_s: int | None = None) -> None:
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

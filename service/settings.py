@@ -23,21 +23,36 @@ Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
-    """What computes: the engine, its precision, and how many threads one inference uses (0: one per CPU)."""
+    """What computes: the engine, its precision, and how.
+
+    ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each
+    of them; 0 shares the CPUs out. ``compiled``: by ``torch.compile`` (engine torch; needs a C++ compiler, and a
+    minute at boot until its cache is filled).
+    """
 
     engine: Engine = "torch"
     precision: Precision = "fp32"
     threads: int = 0
+    streams: int = 1
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         _one_of("runtime.engine", self.engine, tuple(PRECISIONS))
         _one_of(f"runtime.precision (with engine {self.engine!r})", self.precision, PRECISIONS[self.engine])
         _number("runtime.threads", self.threads, int, 0, 1024)
+        _number("runtime.streams", self.streams, int, 1, 64)
+        _flag("runtime.compiled", self.compiled)
+        if self.compiled and self.engine != "torch":
+            raise ServiceError(f"runtime.compiled is for engine 'torch'; engine {self.engine!r} needs no compiling.")
 
     @property
     def thread_count(self) -> int:
         """Threads of one inference, at least 1."""
-        return self.threads or os.cpu_count() or 1
+        if self.threads:
+            return self.threads
+        # Those that this process may use, where the system tells: `deployment.affinity` may have taken some away.
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cpus // self.streams)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +63,8 @@ class ServiceSettings:
     ``max_latency_ms`` when they are done get a 503. ``batcher`` chooses who collects them: ``immediate`` is
     :mod:`service.batcher`, which never holds a request back while the engine is idle; ``bentoml`` is BentoML's own
     adaptive batching, which after a burst does, for about as long as the burst had queued.
+    ``queue_target_ms``: to how long a wait a lasting queue is held, by a 503 to those who would wait longer (see
+    :mod:`service.admission`; ``immediate`` only); 0 lets it grow.
     ``timeout_s``: 504 after so many seconds. ``slowdown`` makes a component take longer by a share of its time
     (``{infer = 0.1}``: 10 %): for trying out whether a benchmark notices.
     """
@@ -56,6 +73,7 @@ class ServiceSettings:
     batcher: Batcher = "immediate"
     max_batch_size: int = 16
     max_latency_ms: int = 60_000
+    queue_target_ms: int = 0
     timeout_s: float = 60.0
     access_log: bool = True
     tracing: bool = True
@@ -68,6 +86,7 @@ class ServiceSettings:
         _one_of("service.batcher", self.batcher, BATCHERS)
         _number("service.max_batch_size", self.max_batch_size, int, 2, 1024)
         _number("service.max_latency_ms", self.max_latency_ms, int, 1, 3_600_000)
+        _number("service.queue_target_ms", self.queue_target_ms, int, 0, 3_600_000)
         _number("service.timeout_s", self.timeout_s, float, 0.001, 86_400)
         for component, share in _table("service.slowdown", self.slowdown, COMPONENTS).items():
             _number(f"service.slowdown.{component}", share, float, 0.0, 100.0)

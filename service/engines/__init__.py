@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A loaded model. Not thread-safe: one call at a time."""
+    """A loaded model. Thread-safe."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with special tokens, at most 512 per text: longer texts are truncated."""
@@ -43,7 +43,10 @@ def load(
     if runtime.engine == "torch":
         from service.engines.eager import EagerEngine
 
-        return EagerEngine(found.folder, precision=runtime.precision, threads=runtime.thread_count), found.label_rows
+        torch_engine = EagerEngine(
+            found.folder, precision=runtime.precision, threads=runtime.thread_count, compiled=runtime.compiled
+        )
+        return torch_engine, found.label_rows
     from service.engines.onnx import OnnxEngine
 
     entry = artifacts.obtain(found, runtime.precision, root, deep=False)

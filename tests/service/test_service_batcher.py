@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.admission import Admission
 from service.batcher import Batcher, TooLate
 from service.classifier import Answer, Classifier, Queued, Ticket
 
@@ -56,6 +57,63 @@ def test_what_queues_up_behind_a_batch_is_the_next_batch() -> None:
 
     asyncio.run(scenario())
     assert gate.batches == [["first"], ["0", "1", "2"], ["3"]]
+
+
+def test_texts_of_like_length_go_together_and_the_oldest_goes_first() -> None:
+    """Proves that a batch is the longest waiting text with those of about its length, and that the rest is next."""
+    gate = _Gate()
+
+    async def scenario() -> None:
+        batcher = _batcher(gate)
+        tasks = [await _first_in(gate, batcher)]
+        for name, tokens in {"short": 5, "long": 120, "long too": 118, "short too": 6}.items():
+            queued = Queued(name, Ticket(), ids=range(tokens))
+            tasks.append(asyncio.create_task(batcher.submit(queued)))
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert gate.batches == [["first"], ["short", "short too"], ["long", "long too"]]
+
+
+def test_two_streams_compute_two_batches_at_once() -> None:
+    """Proves that with two streams the second text does not wait for the first, and the third does."""
+    gate = _Gate()
+
+    async def scenario() -> None:
+        batcher = Batcher(gate.compute, max_batch_size=3, max_latency_ms=60_000, streams=2)
+        tasks = [await _first_in(gate, batcher)]
+        gate.entered.clear()
+        tasks.append(asyncio.create_task(batcher.submit(Queued("second", Ticket()))))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        tasks += [asyncio.create_task(batcher.submit(Queued(name, Ticket()))) for name in ("third", "fourth")]
+        await asyncio.sleep(0)
+        assert gate.batches == [["first"], ["second"]]
+        gate.open.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert gate.batches[2:] == [["third", "fourth"]]
+
+
+def test_admission_hears_of_every_text_once() -> None:
+    """Proves that what was computed, shed or cancelled is counted out again, and nothing twice."""
+    gate, admission = _Gate(), Admission(target_ms=1, clock=lambda: 0)
+    late = Ticket(arrived_ns=Ticket().arrived_ns - 30 * 10**9)
+
+    async def scenario() -> None:
+        batcher = Batcher(gate.compute, max_batch_size=3, max_latency_ms=20_000, admission=admission)
+        tasks = [await _first_in(gate, batcher)]
+        for ticket in (Ticket(), late, Ticket()):
+            tasks.append(asyncio.create_task(batcher.submit(Queued("text", ticket, ids=range(10)))))
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        gate.open.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert admission.waiting_tokens == 0
 
 
 def test_a_cancelled_request_takes_no_place_in_a_batch() -> None:
@@ -142,10 +200,24 @@ def test_abandoned_texts_are_not_computed_and_rows_follow_the_labels() -> None:
     assert answers[2].probabilities[2] > answers[0].probabilities[2]
 
 
+def test_a_text_that_is_tokenized_waits_for_the_engine_alone() -> None:
+    """Proves that token ids found before a text's turn are used as they are, and their time is not queueing."""
+    engine = _Counting()
+    classifier = Classifier(engine, (0, 1, 2))
+    ready = classifier.tokenize(Queued("aaa", Ticket()))
+    assert (ready.ids, engine.seen) == ([3], ["aaa"])
+    (answer,) = classifier.classify([ready])
+    assert engine.seen == ["aaa"], "it was tokenized twice"
+    assert answer.tokenize_ns == ready.tokenize_ns > 0
+    assert answer.queue_ns >= 0
+
+
 def test_server_timing_is_the_standard_header() -> None:
     """Proves the exact form of the header: milliseconds, and the batch size as a description."""
-    answer = Answer((1.0, 0.0, 0.0), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, batch=8)
-    assert answer.server_timing() == 'queue;dur=1.500, tokenize;dur=0.020, infer;dur=9.000, batch;desc="8"'
+    answer = Answer((), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, serialize_ns=50_000, batch=8)
+    assert answer.server_timing() == (
+        'queue;dur=1.500, tokenize;dur=0.020, infer;dur=9.000, serialize;dur=0.050, batch;desc="8"'
+    )
 
 
 @pytest.mark.parametrize("component", ["tokenize", "infer"])

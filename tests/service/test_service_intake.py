@@ -80,6 +80,40 @@ def test_a_body_in_chunks_is_bounded_too() -> None:
     assert sent[0]["status"] == 413
 
 
+def test_an_overloaded_service_refuses_at_the_door() -> None:
+    """Proves that nothing is read or handed on while the door is shut, and that the answer says for how long."""
+    sent: list[Message] = []
+
+    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        raise AssertionError("the door is shut")
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    door = IntakeMiddleware(app, frozenset({"/classify"}), retry_after_s=lambda: 7)
+    asyncio.run(door(dict(SCOPE), receive, send))
+    assert sent[0]["status"] == 503
+    assert dict(sent[0]["headers"])[b"retry-after"] == b"7"
+
+
+def test_a_503_from_inside_says_when_to_retry_too() -> None:
+    """Proves that what the batcher sheds, and BentoML refuses of its own accord, carries Retry-After."""
+    sent: list[Message] = []
+
+    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    receive = _incoming({"type": "http.request", "body": b"{}"})
+    asyncio.run(IntakeMiddleware(app, frozenset({"/classify"}))(dict(SCOPE), receive, send))
+    assert sent[0]["headers"] == [(b"retry-after", b"1")]
+
+
 def test_other_paths_pass_untouched() -> None:
     """Proves that health checks are not read, bounded or watched."""
     seen: list[Any] = []
