@@ -100,9 +100,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         # ``workload`` is in the closure of the three: what a test makes with it itself cannot be known here.
         names = [name for name in DEFAULT_WORKLOADS if name in getattr(item, "fixturenames", ())] or ["steady"]
         for name in names:
-            length = {**DEFAULT_WORKLOADS[name], **settings.project.workloads.get(name, {})}["duration"]
-            one = sum(session.overhead(side) + (settings.duration or length) for side in sides)
-            total = one * settings.repeats
+            configured: Any = settings.project.workloads.get(name, {}).get("duration")
+            length = settings.duration or configured or DEFAULT_WORKLOADS[name]["duration"]
+            total = sum(session.overhead(side) + length for side in sides) * settings.repeats
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * settings.repeats
     reference = f" against {settings.against}" if settings.against else ""
