@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Constant, Gamma, Poisson, Replay, Schedule
+    from pytest_inferbench.disruption import (
+        CpuPressure,
+        DisruptionEvent,
+        Freeze,
+        KillWorker,
+        MemoryPressure,
+        Restart,
+        SlowNetwork,
+    )
     from pytest_inferbench.errors import (
         BaselineError,
         ConfigurationError,
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_inferbench.fingerprint import Environment
     from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
     from pytest_inferbench.measurement import Measurement
+    from pytest_inferbench.resilience import Impact, Resilience
     from pytest_inferbench.run import ClockOffset, Failure, Run
     from pytest_inferbench.slo import SLO, SloCheck
     from pytest_inferbench.trace import read_trace
@@ -31,6 +41,15 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arrivals": ("ArrivalProcess", "ClosedLoop", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
+    "disruption": (
+        "CpuPressure",
+        "DisruptionEvent",
+        "Freeze",
+        "KillWorker",
+        "MemoryPressure",
+        "Restart",
+        "SlowNetwork",
+    ),
     "errors": (
         "BaselineError",
         "ConfigurationError",
@@ -42,6 +61,7 @@ _MODULES = {
     "fingerprint": ("Environment",),
     "loadgen": ("LoadGenerator", "Progress", "ResponseCheck", "Target"),
     "measurement": ("Measurement",),
+    "resilience": ("Impact", "Resilience"),
     "run": ("ClockOffset", "Failure", "Run"),
     "slo": ("SLO", "SloCheck"),
     "trace": ("read_trace",),
@@ -61,24 +81,33 @@ __all__ = [
     "Comparison",
     "ConfigurationError",
     "Constant",
+    "CpuPressure",
     "DeploymentError",
+    "DisruptionEvent",
     "Environment",
     "Failure",
     "Finding",
+    "Freeze",
     "Gamma",
+    "Impact",
     "InferbenchError",
+    "KillWorker",
     "LoadError",
     "LoadGenerator",
     "Measurement",
+    "MemoryPressure",
     "Outcome",
     "Poisson",
     "Progress",
     "Ramp",
     "Replay",
+    "Resilience",
     "ResponseCheck",
+    "Restart",
     "Run",
     "Schedule",
     "SloCheck",
+    "SlowNetwork",
     "Steps",
     "Target",
     "ValidationError",

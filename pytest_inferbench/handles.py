@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from pytest_inferbench.capacity import Capacity, CapacitySearch
+from pytest_inferbench.disruption import Disruption, check_disruptions
 from pytest_inferbench.harness import Harness
 from pytest_inferbench.loadgen import Target
 from pytest_inferbench.measurement import Measurement
@@ -48,10 +49,14 @@ class BoundWorkload:
         service: InferenceService,
         *,
         repeats: int | None = None,
+        disruptions: Sequence[Disruption] = (),
         metrics: Sequence[str] = ("p50", "p95"),
         margin: float | str = "5%",
     ) -> Measurement:
         """Boot, warm up, issue and drain ``repeats`` times (default: the session's), and return what was seen.
+
+        ``disruptions`` are carried out in every run, on both sides if there are two; such a measurement has as many
+        repeats as planned, and is neither recorded as a baseline nor held against one.
 
         ``metrics`` and ``margin`` are what a session with a budget decides by whether more repeats are needed.
         """
@@ -61,6 +66,7 @@ class BoundWorkload:
             payloads=self.payloads,
             drain_timeout=service.harness.drain_timeout,
             generators=service.harness.generators,
+            disruptions=check_disruptions(disruptions, duration=self.workload.duration),
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)

@@ -21,7 +21,7 @@ from pytest_inferbench.run import Run
 from pytest_inferbench.seeds import stream
 from pytest_inferbench.selfcheck import SelfCheck, self_check
 from pytest_inferbench.slo import SLO
-from pytest_inferbench.trial import ITSELF, Load, Side, Trial, run_trial
+from pytest_inferbench.trial import ITSELF, Load, Side, Trial, require_possible, run_trial
 from pytest_inferbench.verdict import Verdict
 from pytest_inferbench.workload import Workload
 
@@ -107,12 +107,13 @@ class Harness:
         """
         test = self.test()
         candidate, other = self.side(profile), self.other(profile)
+        require_possible(load, candidate, other)
         # Read before anything is booted: a damaged file must not cost the time of a benchmark.
         alone = other is None and self.against is None
-        stored, why_not = self._stored(test, load.workload, profile) if alone else (None, "")
+        stored, why_not = self._stored(test, load.workload, profile) if alone and not load.disruptions else (None, "")
         plan = Plan.of(
             repeats=self.repeats if repeats is None else repeats,
-            sequential=self.budget is not None and (other is not None or stored is not None),
+            sequential=self.budget is not None and (other is not None or stored is not None) and not load.disruptions,
             most=self.most_repeats if repeats is None else repeats,
             available=None if stored is None else len(stored.runs),
             metrics=metrics,
@@ -134,7 +135,9 @@ class Harness:
             stored = Reference(label=_label(other), runs=runs)
         elif self.against is not None:
             why_not = f"profile {profile} is the reference of this session (--against)"
-        return self._finish(test, load.workload, candidate, other, pairs, stop, stored, why_not)
+        elif load.disruptions:
+            why_not = "runs that are disrupted on purpose are no baseline; hold them against another side (--against)"
+        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not)
 
     async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine."""
@@ -212,7 +215,7 @@ class Harness:
     def _finish(
         self,
         test: str,
-        workload: Workload,
+        load: Load,
         candidate: Side,
         other: Side | None,
         pairs: Sequence[Pair],
@@ -227,9 +230,10 @@ class Harness:
             rng = stream(self.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.repeats, alpha=self.policy.alpha, rng=rng)
         measurement = Measurement(
-            workload=workload,
+            workload=load.workload,
             profile=candidate.name,
             runs=runs,
+            events=tuple(pair["candidate"].events for pair in pairs) if load.disruptions else (),
             environment=self.environment,
             findings=tuple(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
             reference=reference,
@@ -241,13 +245,13 @@ class Harness:
         )
         # Before recording: a baseline that cannot be written must not cost the figures.
         self.on_measured(test, measurement)
-        if self.policy.updating and measurement.valid:
+        if self.policy.updating and measurement.valid and not load.disruptions:
             recorded = {candidate.name: measurement.runs}
             if other is not None and other.name == other.profile.name:
                 recorded[other.name] = measured
             for name, runs in recorded.items():
                 baseline = Baseline(
-                    workload=workload.identity,
+                    workload=load.workload.identity,
                     environment=self.environment.to_dict(),
                     recorded=datetime.now(UTC).isoformat(timespec="seconds"),
                     runs=runs,

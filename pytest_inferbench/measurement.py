@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_inferbench.attribution import Shift, attribute, explain
+from pytest_inferbench.disruption import DisruptionEvent, describe_disruption
+from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.plan import Stop
 from pytest_inferbench.quantity import parse_fraction
+from pytest_inferbench.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.run import Run
 from pytest_inferbench.selfcheck import SelfCheck
 from pytest_inferbench.slo import SLO, check_slo
@@ -55,6 +58,7 @@ class Measurement:
     ``findings`` are what is wrong with runs; ``reference`` is None where there is nothing to compare with, and
     ``no_reference`` then says why and what to do. ``stop``: why it ended when it did, and at which level
     comparisons are judged for it. ``selfcheck``: where the service was measured against itself, what that says.
+    ``events``: per run, the disruptions as they came about; empty where nothing was disrupted on purpose.
     """
 
     workload: Workload
@@ -67,6 +71,7 @@ class Measurement:
     policy: Policy = field(default_factory=Policy)
     stop: Stop | None = None
     selfcheck: SelfCheck | None = None
+    events: tuple[tuple[DisruptionEvent, ...], ...] = ()
     on_verdict: Callable[[Measurement, Verdict], None] | None = None
 
     def __repr__(self) -> str:
@@ -81,6 +86,24 @@ class Measurement:
         """Judge the runs against ``slo``. True unless a limit is MISSED or the measurement INVALID."""
         checks = check_slo(self.runs, slo, alpha=self.policy.alpha) if self.valid else ()
         return self._verdict("slo", checks)
+
+    def impacts(self, slo: SLO) -> tuple[Impact, ...]:
+        """Return what the disruptions cost each run, by the latency objectives of ``slo``. Does not judge.
+
+        Raises ValidationError where nothing was disrupted, or ``slo`` has no latency objective.
+        """
+        if not self.events:
+            raise ValidationError("nothing was disrupted: pass disruptions=[...] to measure")
+        return tuple(impact_of(run, events, slo) for run, events in zip(self.runs, self.events, strict=True))
+
+    def survives(self, budget: Resilience, *, slo: SLO) -> Verdict:
+        """Judge what the disruptions cost against ``budget``; ``slo`` says which latencies count as recovered.
+
+        True unless a limit is MISSED or the measurement INVALID. Raises as :meth:`impacts` does.
+        """
+        impacts = self.impacts(slo)
+        checks = check_resilience(impacts, budget, alpha=self.policy.alpha) if self.valid else ()
+        return self._verdict("resilience", checks)
 
     def has_not_regressed(self, *, metrics: Sequence[str] = ("p50", "p95"), margin: float | str = "5%") -> Verdict:
         """Judge the runs against their reference; the metrics of one call are one family (Holm).
@@ -115,12 +138,15 @@ class Measurement:
 
     def _verdict(
         self,
-        kind: Literal["slo", "regression"],
+        kind: Literal["slo", "regression", "resilience"],
         checks: tuple[Comparison, ...] | tuple[SloCheck, ...],
         *,
         missing: str = "",
     ) -> Verdict:
         subject = f"{self.workload.name} under profile {self.profile}"
+        if self.events:
+            planned = (describe_disruption(event.disruption) for event in self.events[0])
+            subject += f", disrupted ({'; '.join(planned)})"
         reasons: list[str] = [missing] if missing else []
         if kind == "regression" and self.reference is not None:
             subject += f", against {self.reference.label}"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from pytest_inferbench.arrivals import ClosedLoop
 from pytest_inferbench.deployment import Deployment
-from pytest_inferbench.errors import LoadError
+from pytest_inferbench.deployment.disruptor import Disruptor, objection
+from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
+from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
 from pytest_inferbench.profile import Profile
@@ -18,7 +20,7 @@ from pytest_inferbench.validity import Finding, examine
 from pytest_inferbench.warmup import warm_up
 from pytest_inferbench.workload import PayloadSource, Workload, draw_payloads
 
-__all__ = ["ITSELF", "Load", "Side", "Trial", "run_trial"]
+__all__ = ["ITSELF", "Load", "Side", "Trial", "require_possible", "run_trial"]
 
 
 #: What the other side is called where a service is measured against itself.
@@ -42,6 +44,7 @@ class Load:
     """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for.
 
     ``generators``: how many processes issue it, or the address of a Dask scheduler.
+    ``disruptions``: what is done to the service meanwhile, in order of their instants.
     """
 
     workload: Workload
@@ -49,14 +52,16 @@ class Load:
     payloads: PayloadSource
     drain_timeout: float
     generators: int | str = 1
+    disruptions: tuple[Disruption, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of one trial."""
+    """What came of one trial; ``events``: the disruptions as they came about."""
 
     run: Run
     findings: tuple[Finding, ...]
+    events: tuple[DisruptionEvent, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -64,8 +69,23 @@ class Trial:
         return not any(finding.kind == "invalid" for finding in self.findings)
 
 
+def require_possible(load: Load, *sides: Side | None) -> None:
+    """Raise ConfigurationError for a disruption that one of ``sides`` cannot undergo. Boots nothing."""
+    for side in sides:
+        if side is None or not load.disruptions:
+            continue
+        service = side.deploy()
+        for disruption in load.disruptions:
+            if isinstance(disruption, SlowNetwork) and isinstance(load.generators, str):
+                raise ConfigurationError(
+                    "SlowNetwork: load generators on other machines do not pass a proxy on this one"
+                )
+            if problem := objection(service, disruption, load.target):
+                raise ConfigurationError(f"profile {side.name!r}: {problem}")
+
+
 async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: Observer) -> Trial:
-    """Boot, warm up, issue, drain, and end the service, whatever happens.
+    """Boot, warm up, issue (and disrupt meanwhile), drain, and end the service, whatever happens.
 
     The schedule and the payloads depend on ``seed`` alone: both sides of a pair get the same.
     """
@@ -76,25 +96,27 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
     try:
         await asyncio.to_thread(service.boot, _boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
-        endpoint = load.target.at(service.url)
-        findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
-        generator = LoadGenerator(
-            endpoint,
-            drain_timeout=load.drain_timeout,
-            on_progress=_reporter(observe),
-            generators=load.generators,
-        )
-        try:
-            process = load.workload.process
-            if isinstance(process, ClosedLoop):
-                run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
-            else:
-                run = await generator.issue(schedule, bodies)
-            findings += examine(run)
-        except LoadError as error:
-            # The examiner failed: the measurement is void, and says why; the figures of the other runs are kept.
-            run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
-            findings += (_lost(error),)
+        disruptor = Disruptor(load.disruptions, service)
+        async with disruptor.in_path(load.target.at(service.url)) as endpoint:
+            findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
+            generator = LoadGenerator(
+                endpoint,
+                drain_timeout=load.drain_timeout,
+                on_progress=disruptor.listen(_reporter(observe)),
+                generators=load.generators,
+            )
+            try:
+                process = load.workload.process
+                async with disruptor.armed():
+                    if isinstance(process, ClosedLoop):
+                        run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
+                    else:
+                        run = await generator.issue(schedule, bodies)
+                findings += examine(run) + _undone(disruptor.events())
+            except LoadError as error:
+                # The examiner failed: the measurement is void, and says why; the figures of the other runs are kept.
+                run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
+                findings += (_lost(error),)
         if not service.alive:
             findings += (_died(service),)
     finally:
@@ -112,7 +134,7 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
             p95=quantile(latencies, 0.95),
         )
     )
-    return Trial(run, findings)
+    return Trial(run, findings, disruptor.events())
 
 
 def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
@@ -143,6 +165,21 @@ def _lost(error: LoadError) -> Finding:
         value=0.0,
         limit=1.0,
         recommendation="run it again; if it happens again, look for what ends processes on that machine (memory?)",
+    )
+
+
+def _undone(events: tuple[DisruptionEvent, ...]) -> tuple[Finding, ...]:
+    missing = [event for event in events if event.began_ns is None]
+    return tuple(
+        Finding(
+            rule="disruption",
+            kind="invalid",
+            message=f"{describe_disruption(event.disruption)} did not come about: {event.detail}",
+            value=0.0,
+            limit=1.0,
+            recommendation="a run that was not disturbed as planned says nothing about resilience",
+        )
+        for event in missing
     )
 
 

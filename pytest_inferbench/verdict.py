@@ -32,7 +32,7 @@ class Verdict:
     a difference to the old one is shown and accepted.
     """
 
-    kind: Literal["slo", "regression"]
+    kind: Literal["slo", "regression", "resilience"]
     subject: str
     checks: tuple[Comparison | SloCheck, ...]
     outcome: Outcome
@@ -42,13 +42,13 @@ class Verdict:
     recording: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("slo", "regression"):
-            raise ValidationError(f"a verdict is of kind 'slo' or 'regression', got {self.kind!r}")
+        if self.kind not in ("slo", "regression", "resilience"):
+            raise ValidationError(f"a verdict is of kind 'slo', 'regression' or 'resilience', got {self.kind!r}")
 
     @classmethod
     def of(
         cls,
-        kind: Literal["slo", "regression"],
+        kind: Literal["slo", "regression", "resilience"],
         subject: str,
         checks: Sequence[Comparison | SloCheck],
         *,
@@ -199,6 +199,8 @@ def _value(metric: str, value: float) -> str:
         return f"{value:.2%}"
     if metric == "throughput":
         return f"{value:.1f}/s"
+    if metric in ("failed", "lost"):
+        return f"{value:.1f} requests"
     return "-inf" if value == -math.inf else format_seconds(value)
 
 

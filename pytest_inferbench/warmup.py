@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ _BLOCK = 8
 _BLOCKS_PER_ROUND = 3
 _MAX_ROUNDS = 5
 _TOLERANCE = 0.2
+#: Until then it is known that a process has ended.
+_NOTICED_SECONDS = 0.3
 
 
 async def warm_up(
@@ -70,7 +73,10 @@ async def _refusal(target: Target, payload: object, run: Run, service: Deploymen
     )
     statuses = sorted({int(status) for status in run.status if status})
     shown = re.sub("//[^/]*@", "//***@", target.url)
+    await asyncio.sleep(_NOTICED_SECONDS)
     log = "\n".join(f"  | {line}" for line in service.log_tail().splitlines())
+    if not service.alive:
+        return f"the service's process ended while it was warmed up: nothing is measured\n  end of its log:\n{log}"
     return (
         f"every one of the first {len(run)} requests to {shown} failed ({kinds}; HTTP status "
         f"{', '.join(map(str, statuses)) or 'none'}): there is nothing to measure{await _answer(target, payload)}\n"

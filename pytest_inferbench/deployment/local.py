@@ -83,8 +83,26 @@ class LocalService:
 
     def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Start the service and wait until it is ready. Raises DeploymentError with the end of its log."""
-        started = told = time.monotonic()
+        started = time.monotonic()
         self._start()
+        self._await_ready(progress)
+        self.boot_seconds = time.monotonic() - started
+
+    def restart(self) -> None:
+        """End it gracefully, start it again on the same port and wait until it is ready. Raises DeploymentError."""
+        supervised = self._supervisor
+        if supervised is None or supervised.stdin is None or supervised.stdout is None:
+            raise self._error("is not running, so it cannot be restarted")
+        try:
+            supervised.stdin.write(b"restart\n")
+            supervised.stdin.flush()
+            self.pid = int(supervised.stdout.readline() or 0)
+        except (OSError, ValueError):  # stopped meanwhile
+            raise self._error("ended before it could be restarted") from None
+        self._await_ready(None)
+
+    def _await_ready(self, progress: Callable[[float, str], None] | None) -> None:
+        started = told = time.monotonic()
         deadline = started + self.launch.boot_timeout
         # Proxies are for the world outside: trust_env would send loopback traffic through them.
         with httpx.Client(base_url=self.url, timeout=2.0, trust_env=False) as client:
@@ -100,7 +118,11 @@ class LocalService:
                 if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
                     told = time.monotonic()
                     progress(told - started, self.log_tail().rpartition("\n")[2])
-        self.boot_seconds = time.monotonic() - started
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers the profile deploys."""
+        return self.profile.deployment.workers
 
     @property
     def alive(self) -> bool:

@@ -2,15 +2,18 @@
 
 Run as ``python -P supervisor.py LOG AFFINITY -- COMMAND...`` with a pipe as standard input. The pipe is the leash:
 when it closes, because pytest let go of it or died of whatever cause, the service's whole tree is ended: SIGTERM to the
-command, and after a grace period SIGKILL to every descendant. On Linux the supervisor is a subreaper, so that
-a descendant which left the process group, or lost its parent, is still found. Standalone on purpose: it imports
-nothing of this package, whose start-up time it would pay at each boot.
+command, and after a grace period SIGKILL to every descendant. The pid of the command is the first line of standard
+output; the word "restart" ends the command likewise and starts it again, and the next line is its new pid.
+
+On Linux the supervisor is a subreaper, so that a descendant which left the process group, or lost its parent, is
+still found. Standalone on purpose: it imports nothing of this package, whose start-up time it would pay at each boot.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import select
 import signal
@@ -21,6 +24,8 @@ import time
 import psutil
 
 GRACE_SECONDS = 10.0
+LOG_LIMIT = 64 << 20
+LOG_KEPT = 1 << 20
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -51,10 +56,42 @@ def _kill_descendants() -> None:
         _reap()
 
 
+def _wake_descendants() -> None:
+    """SIGCONT for whoever is frozen (a disruption that was cut short): it could not end politely otherwise."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.resume()
+
+
 def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def _attend(service: subprocess.Popen[bytes], log: io.RawIOBase) -> bool:
+    """Return when the command has ended, by itself or asked to by us: True if it shall be started again."""
+    while service.poll() is None:
+        _bound(log)
+        if select.select([0], [], [], 0.1)[0]:
+            said = os.read(0, 4096)
+            with contextlib.suppress(ProcessLookupError):
+                service.terminate()
+            _wake_descendants()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                service.wait(GRACE_SECONDS)
+            return bool(said)
+    return False
+
+
+def _bound(log: io.RawIOBase) -> None:
+    """Keep a service that floods its log from filling the disk: beyond the limit only the end is kept."""
+    size = os.fstat(log.fileno()).st_size
+    if size > LOG_LIMIT:
+        log.seek(size - LOG_KEPT)
+        end = log.read(LOG_KEPT) or b""
+        log.truncate(0)  # the service appends, so that it goes on from here
+        log.write(b"inferbench: the log grew beyond %d MiB; its beginning was dropped\n" % (LOG_LIMIT >> 20) + end)
 
 
 def main(argv: list[str]) -> int:
@@ -67,30 +104,26 @@ def main(argv: list[str]) -> int:
         # Ending is the leash's business. A signal meant for pytest's group must not cut the clean-up short.
         signal.signal(number, signal.SIG_IGN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with open(log_path, "ab", buffering=0) as log:  # noqa: PTH123
-        try:
-            service = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: _prepare_child(affinity),
-            )
-        except OSError as error:
-            log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())
-            return 127
-    print(service.pid, flush=True)
-    while service.poll() is None:
-        if select.select([0], [], [], 0.1)[0] and not os.read(0, 4096):
-            with contextlib.suppress(ProcessLookupError):
-                service.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                service.wait(GRACE_SECONDS)
-            break
-    _kill_descendants()
-    status = service.wait()
-    return status if status >= 0 else 128 - status
+    with open(log_path, "a+b", buffering=0) as log:  # noqa: PTH123
+        while True:
+            try:
+                service = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=lambda: _prepare_child(affinity),
+                )
+            except OSError as error:
+                log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())
+                return 127
+            print(service.pid, flush=True)
+            again = _attend(service, log)
+            _kill_descendants()
+            status = service.wait()
+            if not again:
+                return status if status >= 0 else 128 - status
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from pytest_inferbench.attribution import breakdown
 from pytest_inferbench.capacity import Capacity
 from pytest_inferbench.comparison import Comparison
+from pytest_inferbench.disruption import DisruptionEvent, disruption_identity
 from pytest_inferbench.measurement import Measurement
 from pytest_inferbench.run import Failure, Run
 from pytest_inferbench.selfcheck import SelfCheck
@@ -51,6 +52,9 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
                 "recommendation": finding.recommendation,
             }
             for finding in measurement.findings
+        ],
+        "disruptions": [
+            _disruption(number, event) for number, events in enumerate(measurement.events) for event in events
         ],
         "environment": measurement.environment.to_dict(),
         "level": alpha if measurement.stop is None else measurement.stop.level,
@@ -154,6 +158,19 @@ def _run(run: Run) -> Record:
             if not np.isnan(values).all()
         },
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
+    }
+
+
+def _disruption(number: int, event: DisruptionEvent) -> Record:
+    parameters = disruption_identity(event.disruption)
+    return {
+        "run": number,
+        "kind": parameters.pop("kind"),
+        "planned": parameters.pop("at"),
+        "began": event.began,
+        "ended": event.ended,
+        "detail": event.detail,
+        "parameters": parameters,
     }
 
 

@@ -125,6 +125,8 @@ def _measurement(record: Record) -> Iterator[Line]:
     for verdict in record["verdicts"]:
         yield from _verdict(verdict, reference)
     yield from _parts(record)
+    if record["disruptions"]:
+        yield (Span(f"  {'disrupted':<15}", "light"), Span(_cut(_disruptions(record["disruptions"]), 83)))
     if record["ended"]:
         yield (Span(f"  {_cut(record['ended'], 98)}", "light"),)
     if record["selfcheck"] is not None:
@@ -132,6 +134,17 @@ def _measurement(record: Record) -> Iterator[Line]:
     for finding in record["findings"]:
         style = "red" if finding["kind"] == "invalid" else "yellow"
         yield (Span(f"  {finding['rule']}: ", style), Span(_cut(finding["message"], 96 - len(finding["rule"]))))
+
+
+def _disruptions(events: Sequence[Record]) -> str:
+    """Return ``"KillWorker at 5.00 s (5.00 s to 5.02 s)"``: planned, and when it really began over the runs."""
+    words = []
+    for kind, planned in dict.fromkeys((event["kind"], event["planned"]) for event in events):
+        chosen = [event for event in events if (event["kind"], event["planned"]) == (kind, planned)]
+        began = [event["began"] for event in chosen if event["began"] is not None]
+        span = f"{format_seconds(min(began))} to {format_seconds(max(began))}" if began else "it did not come about"
+        words.append(f"{kind} at {format_seconds(planned)} ({span})")
+    return "; ".join(words)
 
 
 def _parts(record: Record) -> Iterator[Line]:
@@ -177,7 +190,7 @@ def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:
 
 
 def _verdict(verdict: Record, reference: Record | None) -> Iterator[Line]:
-    label = "SLO" if verdict["kind"] == "slo" else "regression"
+    label = "SLO" if verdict["kind"] == "slo" else str(verdict["kind"])
     if verdict["checks"]:
         yield from _checks(label, verdict["checks"])
         if verdict["kind"] == "regression" and reference is not None:

@@ -26,6 +26,8 @@ PUBLIC = {
     ),
     *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Failure", "ClockOffset"),
     *("Workload", "Measurement", "Environment", "Finding"),
+    *("KillWorker", "Freeze", "Restart", "CpuPressure", "MemoryPressure", "SlowNetwork", "DisruptionEvent"),
+    *("Resilience", "Impact"),
     *("compare", "Comparison", "Outcome", "SLO", "SloCheck", "Verdict"),
     *("InferbenchError", "ConfigurationError", "DeploymentError", "LoadError", "BaselineError", "ValidationError"),
 }

@@ -33,11 +33,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "evidence",
         "sequential",
         "pairing",
+        "resilience",
         "outcome",
     ),
     "statistics": ("stats",),
     "values": (
         *("arrivals", "varying", "workload", "run", "profile", "errors", "seeds", "quantity", "events", "fingerprint"),
+        "disruption",
     ),
 }
 ORDER = list(LAYERS)

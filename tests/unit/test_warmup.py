@@ -23,7 +23,9 @@ BODIES = [f"text {number}" for number in range(20)]
 
 
 class Service:
-    """A deployment that has only a log."""
+    """A deployment that runs, and has a log."""
+
+    alive = True
 
     def log_tail(self) -> str:
         return "loading the model\nValueError: no such layer"

@@ -1,0 +1,256 @@
+"""Carries out the disruptions of one run at their instants, undoes them, and keeps what really happened."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+
+from pytest_inferbench.deployment import Deployment, pressure
+from pytest_inferbench.deployment.proxy import DelayProxy, open_proxy
+from pytest_inferbench.deployment.workers import choose, find_workers, send
+from pytest_inferbench.disruption import (
+    CpuPressure,
+    Disruption,
+    DisruptionEvent,
+    Freeze,
+    KillWorker,
+    MemoryPressure,
+    Restart,
+    SlowNetwork,
+    describe_disruption,
+    instant,
+)
+from pytest_inferbench.errors import DeploymentError
+from pytest_inferbench.loadgen import Progress, Target
+
+__all__ = ["Disruptable", "Disruptor", "objection"]
+
+#: How long a manager may take to replace a worker that ended; seconds.
+_REPLACED_WITHIN = 60.0
+_POLL_SECONDS = 0.05
+
+
+@runtime_checkable
+class Disruptable(Protocol):
+    """A deployment whose processes are ours to disturb: on this machine, ``pid`` its main process."""
+
+    pid: int
+    port: int
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers it is deployed with."""
+
+    def restart(self) -> None:
+        """End the service gracefully and start it again on the same port; return when it is ready. Blocking."""
+
+
+def objection(service: Deployment, disruption: Disruption, target: Target) -> str:
+    """Return why ``service``, not booted yet, cannot be disrupted so; empty if it can."""
+    what = describe_disruption(disruption)
+    if isinstance(disruption, SlowNetwork):
+        if target.is_absolute and target.url.startswith("https:"):
+            return f"{what}: a proxy in the path of https would need the service's certificate; use http"
+        return ""
+    if not isinstance(service, Disruptable):
+        return (
+            f"{what}: the service was not started here, so its processes and its machine are not ours to disturb; "
+            "boot it under a profile, or use SlowNetwork"
+        )
+    if isinstance(disruption, KillWorker | Freeze) and disruption.workers != "all":
+        count = service.worker_count
+        if disruption.workers > count:
+            return f"{what}: the service is deployed with {count}; raise deployment.workers of the profile"
+    if isinstance(disruption, MemoryPressure):
+        free = psutil.virtual_memory().available
+        if int(disruption.amount) > free // 2:
+            return f"{what}: more than half of the {free} bytes that are free on this machine; take less"
+    return ""
+
+
+@dataclass(slots=True)
+class _Log:
+    """One disruption under way: monotonic nanoseconds."""
+
+    disruption: Disruption
+    began_ns: int | None = None
+    ended_ns: int | None = None
+    detail: str = "the run ended before its instant"
+
+
+class Disruptor:
+    """The disruptions of one run against one booted ``service``. Without any it costs nothing."""
+
+    def __init__(self, disruptions: Sequence[Disruption], service: Deployment) -> None:
+        self._logs = [_Log(disruption) for disruption in disruptions]
+        self._service = service
+        self._started: asyncio.Event = asyncio.Event()
+        self._start_ns = 0
+        self._proxy: DelayProxy | None = None
+
+    @asynccontextmanager
+    async def in_path(self, target: Target) -> AsyncIterator[Target]:
+        """Yield where requests shall go: ``target``, or a proxy before it if the network is to be slow."""
+        if not any(isinstance(log.disruption, SlowNetwork) for log in self._logs):
+            yield target
+            return
+        parts = urlsplit(target.url)
+        async with open_proxy(parts.hostname or "", parts.port or 80) as proxy:
+            self._proxy = proxy
+            credentials, at, _ = parts.netloc.rpartition("@")
+            yield replace(target, url=urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{proxy.port}")))
+
+    def listen(self, report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """Return ``report``, which also tells us when the clock of the run starts."""
+
+        def hear(progress: Progress) -> None:
+            if not self._started.is_set():
+                self._start_ns = time.monotonic_ns() - round(progress.elapsed * 1e9)
+                self._started.set()
+            report(progress)
+
+        return hear
+
+    @asynccontextmanager
+    async def armed(self) -> AsyncIterator[None]:
+        """While the context is open, carry out each disruption at its instant; on leaving, undo what still lasts."""
+        tasks = [asyncio.create_task(self._carry_out(log)) for log in self._logs]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def events(self) -> tuple[DisruptionEvent, ...]:
+        """Return what came about, one event per disruption, in order of their planned instants."""
+        return tuple(
+            DisruptionEvent(
+                disruption=log.disruption,
+                began_ns=log.began_ns,
+                ended_ns=log.ended_ns,
+                start_ns=self._start_ns,
+                detail=log.detail,
+            )
+            for log in self._logs
+        )
+
+    async def _carry_out(self, log: _Log) -> None:
+        await self._started.wait()
+        due = self._start_ns + round(instant(log.disruption) * 1e9)
+        await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+        try:
+            match log.disruption:
+                case KillWorker():
+                    await self._kill(log, log.disruption)
+                case Freeze():
+                    await self._freeze(log, log.disruption)
+                case Restart():
+                    await self._restart(log, log.disruption)
+                case CpuPressure() | MemoryPressure():
+                    await self._press(log, log.disruption)
+                case SlowNetwork():
+                    await self._slow(log, log.disruption)
+        except (DeploymentError, OSError, psutil.Error) as error:
+            log.detail = f"{type(error).__name__}: {error}"
+        finally:
+            if log.began_ns is not None:
+                log.ended_ns = time.monotonic_ns()
+
+    async def _workers(self) -> tuple[list[psutil.Process], bool]:
+        assert isinstance(self._service, Disruptable)
+        return await asyncio.to_thread(find_workers, self._service.pid, self._service.port)
+
+    async def _kill(self, log: _Log, kill: KillWorker) -> None:
+        victims = choose((await self._workers())[0], kill.workers)
+        log.began_ns = time.monotonic_ns()
+        log.detail = f"SIGKILL to {_pids(send(victims, signal.SIGKILL))}"
+
+    async def _freeze(self, log: _Log, freeze: Freeze) -> None:
+        victims = choose((await self._workers())[0], freeze.workers)
+        log.began_ns = time.monotonic_ns()
+        try:
+            log.detail = f"SIGSTOP to {_pids(send(victims, signal.SIGSTOP))}"
+            await asyncio.sleep(float(freeze.duration))
+        finally:
+            send(victims, signal.SIGCONT)
+
+    async def _press(self, log: _Log, press: CpuPressure | MemoryPressure) -> None:
+        kind, number, amount = "memory", 1, 0
+        if isinstance(press, CpuPressure):
+            kind, number = "cpu", press.processes
+        else:
+            amount = int(press.amount)
+        words = [sys.executable, "-P", "-S", pressure.__file__, kind, str(float(press.duration)), str(amount)]
+        processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(number):
+                processes.append(_start(words))
+            for process in processes:
+                assert process.stdout is not None
+                if not await asyncio.to_thread(process.stdout.readline):
+                    raise DeploymentError(f"a process that was to press on {kind} ended at once")
+            log.began_ns = time.monotonic_ns()
+            log.detail = f"{number} x {kind} by {_pids([process.pid for process in processes])}"
+            for process in processes:
+                await asyncio.to_thread(process.wait)
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+
+    async def _slow(self, log: _Log, slow: SlowNetwork) -> None:
+        assert self._proxy is not None
+        log.began_ns = time.monotonic_ns()
+        self._proxy.delay += float(slow.delay)
+        log.detail = f"{float(slow.delay):g} s each way, through a proxy on port {self._proxy.port}"
+        try:
+            await asyncio.sleep(float(slow.duration))
+        finally:
+            self._proxy.delay -= float(slow.delay)
+
+    async def _restart(self, log: _Log, restart: Restart) -> None:
+        assert isinstance(self._service, Disruptable)
+        workers, managed = await self._workers()
+        if not managed or len(workers) < 2:
+            log.began_ns = time.monotonic_ns()
+            log.detail = "the whole service was ended by SIGTERM, and was not ready again when the run ended"
+            await asyncio.to_thread(self._service.restart)
+            log.detail = "the whole service was ended by SIGTERM and started again"
+            return
+        done: list[int] = []
+        for worker in workers:
+            if done:
+                await asyncio.sleep(float(restart.pause))
+            log.began_ns = log.began_ns or time.monotonic_ns()
+            done += send([worker], signal.SIGTERM)
+            log.detail = f"SIGTERM to {_pids(done)} of {len(workers)} workers in turn"
+            await self._replaced(worker, len(workers))
+        log.detail += ", each replaced"
+
+    async def _replaced(self, worker: psutil.Process, count: int) -> None:
+        deadline = time.monotonic() + _REPLACED_WITHIN
+        while time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+            present, _ = await self._workers()
+            if worker.pid not in [process.pid for process in present] and len(present) >= count:
+                return
+        raise DeploymentError(f"worker {worker.pid} was asked to end and was not replaced in {_REPLACED_WITHIN:g} s")
+
+
+def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _pids(pids: Sequence[int]) -> str:
+    return f"pid {', '.join(map(str, pids))}" if pids else "nobody: they had ended"
