@@ -33,13 +33,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "evidence",
         "sequential",
         "pairing",
-        "resilience",
+        *("costs", "offender", "resilience"),
         "outcome",
     ),
     "statistics": ("stats",),
     "values": (
         *("arrivals", "varying", "workload", "run", "profile", "errors", "seeds", "quantity", "events", "fingerprint"),
-        "disruption",
+        *("disruption", "strategies"),
     ),
 }
 ORDER = list(LAYERS)
