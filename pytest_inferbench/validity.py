@@ -105,11 +105,12 @@ def _died(run: Run, least: int) -> Finding | None:
     # Not "the last requests failed": an overloaded service still answers the first ones when the drain ends.
     good = ~run.failed
     last = int(run.completed_ns[good].max()) if good.any() else -1
-    tail = int((run.scheduled_ns > last).sum()) if good.any() else len(run)
+    # Nor what was never sent: no service can answer that.
+    tail = int(((run.issued_ns >= 0) & ((run.scheduled_ns > last) | ~good.any())).sum())
     if tail < max(least, math.ceil(len(run) / 20)):
         return None
     if not good.any():
-        message = f"all {len(run)} requests failed ({_causes(run)})"
+        message = f"all {tail} requests failed ({_causes(run)})"
     else:
         at = (last - run.scheduled_ns[0]) / 1e9
         message = f"no good answer came after {at:.1f} s, although {tail} more requests were due ({_causes(run)})"

@@ -106,6 +106,14 @@ def test_an_overloaded_service_is_not_dead() -> None:
     assert "died" not in _found(_run(completed_ns=completed, status=status))
 
 
+def test_requests_that_never_left_are_no_death() -> None:
+    """A generator that stopped half way says nothing about the service, however many requests then have no answer."""
+    run = _run()
+    issued, completed = run.issued_ns.copy(), run.completed_ns.copy()
+    issued[200:] = completed[200:] = -1
+    assert _found(_run(issued_ns=issued, completed_ns=completed)).keys() == {"issued-rate"}
+
+
 def test_a_saturated_service_is_a_result() -> None:
     """Latency that climbs to the end of the run is reported as saturation."""
     run = _run()
