@@ -90,6 +90,7 @@ OPTIONS = (
     ),
     Option("url", "test this running HTTP endpoint instead of booting a service", metavar="URL"),
     Option("json", "write the result as JSON to this file", metavar="PATH"),
+    Option("markdown", "write the result as Markdown, for a pull request, to this file", metavar="PATH"),
     Option("storage", "folder of the stored baselines (default: baselines)", metavar="PATH"),
     Option(
         "repeats",
@@ -152,6 +153,8 @@ class Settings:
     """What the user asked for, from command line, ini file and configuration, validated. Times in seconds.
 
     ``most_repeats``: the number of repeats where the user said one, which a measurement with a budget respects too.
+    ``step_summary``, ``annotate`` and ``workspace`` are GitHub's: the file that a step's page shows, whether to mark
+    lines of a pull request, and where the repository lies.
     """
 
     root: Path
@@ -161,6 +164,10 @@ class Settings:
     update_baselines: bool
     url: str | None
     json: Path | None
+    markdown: Path | None
+    step_summary: Path | None
+    annotate: bool
+    workspace: Path | None
     storage: Path
     config: str | None
     repeats: int
@@ -236,6 +243,10 @@ def _load(config: pytest.Config) -> Settings:
         update_baselines=bool(values["update-baselines"]),
         url=_url(values["url"]),
         json=_file(values["json"], config.invocation_params.dir, "--inferbench-json"),
+        markdown=_file(values["markdown"], config.invocation_params.dir, "--inferbench-markdown"),
+        step_summary=_file(os.environ.get("GITHUB_STEP_SUMMARY") or None, config.rootpath, "GITHUB_STEP_SUMMARY"),
+        annotate=os.environ.get("GITHUB_ACTIONS") == "true",
+        workspace=Path(workspace) if (workspace := os.environ.get("GITHUB_WORKSPACE")) else None,
         storage=config.rootpath / (values["storage"] or "baselines"),
         config=values["config"],
         repeats=repeats,

@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Read the configuration if a test needs it: a mistake in it ends the session before anything runs."""
     collected = list(items)  # before anybody deselects
     yield
-    if any(not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items):
+    if any(_uses_ours(item) for item in items):
         config.stash[SESSION].note_collected(collected)
 
 
@@ -120,7 +120,7 @@ def _count(number: int, what: str) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note which test runs."""
-    if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+    if _uses_ours(item):
         item.config.stash[SESSION].begin(item)
 
 
@@ -132,15 +132,24 @@ def pytest_runtest_makereport(
     session = item.config.stash[SESSION]
     failing = session.take_failing() if call.when == "call" else []
     unexplained = [verdict for verdict in failing if not _explain(call.excinfo, repr(verdict))]
+    records = session.take_records()
+    if records:
+        from pytest_inferbench.report.junit import properties
+
+        item.user_properties.extend(properties(records))
     report = yield
     if report.failed:
         report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
     # What travels with the report crosses processes too.
-    if records := session.take_records():
+    if records or _uses_ours(item):
         report.inferbench = records  # type: ignore[attr-defined]
     if capacities := session.take_capacities():
         report.inferbench_capacities = capacities  # type: ignore[attr-defined]
     return report
+
+
+def _uses_ours(item: pytest.Item) -> bool:
+    return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _explain(excinfo: pytest.ExceptionInfo[BaseException] | None, explanation: str) -> bool:

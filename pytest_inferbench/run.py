@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.usage import Resources
 
 __all__ = ["ClockOffset", "Failure", "Run"]
 
@@ -55,6 +56,7 @@ class Run:
     ``seed`` and ``digest`` are the schedule's; ``payload_digest`` identifies what was sent. ``closed_loop``: each
     request waited for an earlier answer, and ``scheduled_ns`` is ``issued_ns``; such latencies hide queueing.
     ``clocks``: of the generators on other machines, whose instants were put on our clock; empty if there were none.
+    ``resources``: what service and generator used meanwhile, where that was measured.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -68,6 +70,7 @@ class Run:
     payload_digest: str = ""
     closed_loop: bool = False
     clocks: tuple[ClockOffset, ...] = ()
+    resources: Resources | None = None
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size

@@ -65,6 +65,8 @@ class InferbenchSession:
         """Note which test runs: its name without the profile is the name of its baseline."""
         self.test = _name(item, self.settings.selected) if "inference_service" in _fixtures(item) else item.nodeid
         self._node = item.nodeid
+        # What an earlier attempt of a rerun attached; the runs of all attempts are in the last one's.
+        item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("inferbench.")]
         if self._history is not None:
             self._history.begin(item.nodeid)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_inferbench.arrivals import ClosedLoop
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
+from pytest_inferbench.deployment.local import LocalService
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
 from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
 from pytest_inferbench.profile import Profile
+from pytest_inferbench.resources import measured_resources
 from pytest_inferbench.run import Run
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.validity import Finding, examine
@@ -97,6 +99,7 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
         await asyncio.to_thread(service.boot, _boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
         disruptor = Disruptor(load.disruptions, service)
+        pid = service.pid if isinstance(service, LocalService) else 0
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
             findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
             generator = LoadGenerator(
@@ -105,18 +108,20 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
                 on_progress=disruptor.listen(_reporter(observe)),
                 generators=load.generators,
             )
-            try:
-                process = load.workload.process
-                async with disruptor.armed():
-                    if isinstance(process, ClosedLoop):
-                        run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
-                    else:
-                        run = await generator.issue(schedule, bodies)
-                findings += examine(run) + _undone(disruptor.events())
-            except LoadError as error:
-                # The examiner failed: the measurement is void, and says why; the figures of the other runs are kept.
-                run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
-                findings += (_lost(error),)
+            with measured_resources(pid) as meter:
+                try:
+                    process = load.workload.process
+                    async with disruptor.armed():
+                        if isinstance(process, ClosedLoop):
+                            run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
+                        else:
+                            run = await generator.issue(schedule, bodies)
+                    findings += examine(run) + _undone(disruptor.events())
+                except LoadError as error:
+                    # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
+                    run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
+                    findings += (_lost(error),)
+        run = replace(run, resources=meter.resources)
         if not service.alive:
             findings += (_died(service),)
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,7 @@ def _run(run: Run) -> Record:
             if not np.isnan(values).all()
         },
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
+        "resources": None if run.resources is None else asdict(run.resources),
     }
 
 

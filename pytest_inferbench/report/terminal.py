@@ -125,6 +125,7 @@ def _measurement(record: Record) -> Iterator[Line]:
     for verdict in record["verdicts"]:
         yield from _verdict(verdict, reference)
     yield from _parts(record)
+    yield from _resources(record)
     if record["disruptions"]:
         yield (Span(f"  {'disrupted':<15}", "light"), Span(_cut(_disruptions(record["disruptions"]), 83)))
     if record["ended"]:
@@ -156,6 +157,28 @@ def _parts(record: Record) -> Iterator[Line]:
     means = {name: sum(float(parts.get(name) or 0.0) for parts in runs) / len(runs) for name in names}
     shown = ", ".join(f"{name} {format_seconds(max(seconds, 0.0))}" for name, seconds in means.items())
     yield (Span(f"  {'mean time in':<15}"), Span(_cut(shown, 83), "light"))
+
+
+def _resources(record: Record) -> Iterator[Line]:
+    """Yield what an answer cost: CPU time of the service and of the generator, and the service's memory."""
+    answers = record["requests"] - record["failed"]
+    used = [run["resources"] for run in record["runs"] if run.get("resources")]
+    if not answers or len(used) < len(record["runs"]):
+        return
+    parts = []
+    service = [resources["service"] for resources in used if resources["service"]]
+    if len(service) == len(used):
+        switches = sum(one["context_switches"] for one in service) / answers
+        parts.append(f"service {format_seconds(sum(one['cpu_seconds'] for one in service) / answers)} CPU per answer")
+        parts.append(f"{max(one['peak_rss_bytes'] for one in service) / 2**20:.0f} MiB, {switches:.0f} switches")
+        if throttled := sum(one["throttled_seconds"] or 0.0 for one in service):
+            parts.append(f"throttled {format_seconds(throttled)}")
+    generator = [resources["generator"] for resources in used if resources["generator"]]
+    if len(generator) == len(used):
+        seconds = sum(one["cpu_seconds"] for one in generator) / answers
+        parts.append(f"generator {format_seconds(seconds)}")
+    if parts:
+        yield (Span(f"  {'resources':<15}"), Span(_cut(", ".join(parts), 83), "light"))
 
 
 def _selfcheck(check: Record) -> Iterator[Line]:

@@ -34,6 +34,8 @@ async def test_steady(inference_service, steady):
     assert measurement.runs
 """
 
+GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
+
 #: pytest-asyncio advises everybody who does not configure it, and our users need not.
 ASYNCIO_ADVICE = "-Wignore:The configuration option"
 
@@ -147,7 +149,7 @@ def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the machine's own, and a machine lock that no real session holds."""
-    for name in ("CI", "PYTEST_ADDOPTS", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS"):
+    for name in ("CI", "PYTEST_ADDOPTS", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS", *GITHUB):
         monkeypatch.delenv(name, raising=False)
     folder = str(tmp_path_factory.mktemp("temporary"))
     monkeypatch.setenv("TMPDIR", folder)

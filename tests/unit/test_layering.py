@@ -19,7 +19,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reports": ("report",),
     "orchestration": ("capacity", "handles", "harness", "pruning", "sides", "trial", "warmup"),
     "effects": (
-        *("loadgen", "deployment", "environment", "baselines", "baseline_file", "project", "trace", "workload_table"),
+        "loadgen",
+        "deployment",
+        "environment",
+        "baselines",
+        "baseline_file",
+        "project",
+        "resources",
+        "trace",
+        "workload_table",
     ),
     "judgement": (
         "attribution",
@@ -38,7 +46,19 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "statistics": ("stats",),
     "values": (
-        *("arrivals", "varying", "workload", "run", "profile", "errors", "seeds", "quantity", "events", "fingerprint"),
+        *(
+            "arrivals",
+            "varying",
+            "workload",
+            "run",
+            "profile",
+            "errors",
+            "seeds",
+            "quantity",
+            "events",
+            "fingerprint",
+            "usage",
+        ),
         *("disruption", "strategies"),
     ),
 }

@@ -1,0 +1,40 @@
+"""What a run used: CPU time, memory and context switches of the service and of the load generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["GeneratorUsage", "Resources", "ServiceUsage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceUsage:
+    """The service's process tree from the first request to the last answer.
+
+    ``cpu_seconds``: user and system, of all its processes. ``peak_rss_bytes``: the largest sum of their resident sets
+    that was seen (pages that processes share count in each). ``context_switches``: of all their threads, voluntary
+    and not. ``throttled_seconds``: how long its control group was kept from running by a CPU quota; None where that
+    cannot be read.
+    """
+
+    cpu_seconds: float
+    peak_rss_bytes: int
+    processes: int
+    context_switches: int
+    throttled_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorUsage:
+    """The load generator's processes on this machine, from their start to their end."""
+
+    cpu_seconds: float
+    context_switches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one run used; None for a side whose processes are not on this machine."""
+
+    service: ServiceUsage | None = None
+    generator: GeneratorUsage | None = None
