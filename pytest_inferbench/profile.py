@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 from pytest_inferbench.errors import ConfigurationError
 
 __all__ = [
+    "DEFAULT_NAMESPACE",
     "DEFAULT_PROFILE",
     "REVISION_PREFIX",
     "DeploymentSpec",
@@ -22,8 +24,15 @@ __all__ = [
 DEFAULT_PROFILE = "baseline"
 #: A reference that starts with it is not a profile but a revision of this project; no profile may be called so.
 REVISION_PREFIX = "git:"
+#: Where a profile of kind ``kubernetes`` goes that does not say.
+DEFAULT_NAMESPACE = "inferbench"
 _LAST_CPU = 4095
 _TABLES = ("runtime", "service", "deployment")
+_KEYS_OF = {
+    "local": ("affinity", "port"),
+    "kubernetes": ("context", "namespace", "overlay", "image", "replicas"),
+}
+_DNS_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -37,14 +46,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class DeploymentSpec:
     """How the service is deployed.
 
-    ``kind``: ``local`` (processes on this machine). ``workers``: processes that serve requests. ``affinity``: the
-    CPUs that the whole service may use, None for all. ``port``: 0 picks a free one.
+    ``kind``: ``local`` (processes on this machine) or ``kubernetes``. ``workers``: processes that serve requests, in
+    each pod. Of ``local``: ``affinity``, the CPUs that the whole service may use, None for all; ``port``, 0 picks a
+    free one. Of ``kubernetes``: ``overlay``, the manifests, below the project's root; ``context`` of the kubeconfig,
+    None for its current one; ``namespace``; ``image`` and ``replicas``, None for what the overlay says.
     """
 
     kind: str = "local"
     workers: int = 1
     affinity: tuple[int, ...] | None = None
     port: int = 0
+    context: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    overlay: str | None = None
+    image: str | None = None
+    replicas: int | None = None
 
     @classmethod
     def from_table(cls, table: Mapping[str, object], *, where: str) -> DeploymentSpec:
@@ -53,16 +69,34 @@ class DeploymentSpec:
             if key not in cls.__dataclass_fields__:
                 raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, cls.__dataclass_fields__)}")
         kind = table.get("kind", "local")
-        if kind != "local":
-            raise ConfigurationError(f"{where}.kind: {kind!r} is not supported; use 'local'")
+        if not isinstance(kind, str) or kind not in _KEYS_OF:
+            raise ConfigurationError(f"{where}.kind: {kind!r} is not supported; use 'local' or 'kubernetes'")
+        for other, keys in _KEYS_OF.items():
+            if other != kind and (foreign := [key for key in table if key in keys]):
+                raise ConfigurationError(f"{where}.{foreign[0]}: goes with kind {other!r}, and this is {kind!r}")
+        if kind == "kubernetes" and "overlay" not in table:
+            raise ConfigurationError(
+                f"{where}.overlay: kind 'kubernetes' needs the folder of a kustomization, or a file of manifests"
+            )
         workers = _integer(table.get("workers", 1), f"{where}.workers", low=1, high=1024)
         port = _integer(table.get("port", 0), f"{where}.port", low=0, high=65535)
         affinity = table.get("affinity")
+        namespace = table.get("namespace", DEFAULT_NAMESPACE)
+        if not isinstance(namespace, str) or len(namespace) > 63 or not _DNS_LABEL.fullmatch(namespace):
+            raise ConfigurationError(
+                f"{where}.namespace: expected a name of small letters, digits and hyphens, got {namespace!r}"
+            )
+        replicas = table.get("replicas")
         return cls(
             kind=kind,
             workers=workers,
             port=port,
             affinity=None if affinity is None else _cpus(affinity, f"{where}.affinity"),
+            context=_word(table, "context", where),
+            namespace=namespace,
+            overlay=_word(table, "overlay", where),
+            image=_word(table, "image", where),
+            replicas=None if replicas is None else _integer(replicas, f"{where}.replicas", low=1, high=1000),
         )
 
 
@@ -77,7 +111,8 @@ class Profile:
 
     def to_json(self) -> str:
         """Return what the service is handed in ``INFERBENCH_PROFILE``."""
-        deployment = {name: getattr(self.deployment, name) for name in DeploymentSpec.__dataclass_fields__}
+        kind = self.deployment.kind
+        deployment = {name: getattr(self.deployment, name) for name in ("kind", "workers", *_KEYS_OF[kind])}
         tables = {"runtime": dict(self.runtime), "service": dict(self.service), "deployment": deployment}
         return json.dumps({"name": self.name, **tables}, sort_keys=True)
 
@@ -123,6 +158,13 @@ def resolve_profile(name: str, tables: Mapping[str, object], *, where: str) -> P
         current = parent
     deployment = DeploymentSpec.from_table(merged["deployment"], where=f"{where}: profiles.{name}.deployment")
     return Profile(name, merged["runtime"], merged["service"], deployment)
+
+
+def _word(table: Mapping[str, object], key: str, where: str) -> str | None:
+    value = table.get(key)
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ConfigurationError(f"{where}.{key}: expected a non-empty string, got {value!r}")
+    return value
 
 
 def _integer(value: object, what: str, *, low: int, high: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.external import ExternalService
@@ -17,6 +18,9 @@ from pytest_inferbench.errors import ConfigurationError
 from pytest_inferbench.profile import REVISION_PREFIX, Profile, did_you_mean
 from pytest_inferbench.project import Project, read_project
 from pytest_inferbench.trial import ITSELF, Side
+
+if TYPE_CHECKING:
+    from pytest_inferbench.deployment.cluster_session import ClusterSession
 
 __all__ = ["Sides"]
 
@@ -43,6 +47,7 @@ class Sides:
         self._config = config
         self._timeout = timeout
         self._scratch: ScratchFolder | None = None
+        self._cluster: ClusterSession | None = None
         self._boots = count(1)
         self._revision: tuple[Revision, Project, Path] | None = None
 
@@ -67,7 +72,10 @@ class Sides:
         return self._of(project, root, profile, name=revision.label, revision=revision)
 
     def close(self) -> None:
-        """Remove logs and exported revisions."""
+        """Remove logs and exported revisions, and what is still in a cluster."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
         if self._scratch is not None:
             self._scratch.close()
             self._scratch = None
@@ -89,8 +97,37 @@ class Sides:
         return Side(name=name, profile=found, deploy=self._deployer(found, launch))
 
     def _deployer(self, profile: Profile, launch: Launch) -> Callable[[], Deployment]:
+        if profile.deployment.kind == "kubernetes":
+            return self._in_a_cluster(profile, launch)
+
         def deploy() -> Deployment:
             return LocalService(profile, launch, log=self._folder / f"{next(self._boots):03}-{profile.name}.log")
+
+        return deploy
+
+    def _in_a_cluster(self, profile: Profile, launch: Launch) -> Callable[[], Deployment]:
+        if launch.revision is not None:
+            raise ConfigurationError(
+                f"--against {launch.revision.partition(' ')[0]} goes with profiles of kind 'local', and profile "
+                f"{profile.name!r} runs an image: build one of that revision, give it to a profile of its own "
+                "(deployment.image), and compare with that (--against PROFILE)"
+            )
+        # Only where it is wanted: it costs a session without a cluster nothing.
+        from pytest_inferbench.deployment.cluster_session import ClusterSession
+        from pytest_inferbench.deployment.kubernetes import KubernetesService
+
+        def deploy() -> Deployment:
+            if self._cluster is None:
+                self._cluster = ClusterSession()
+            assert profile.deployment.overlay is not None
+            return KubernetesService(
+                profile,
+                overlay=self._root / profile.deployment.overlay,
+                ready=launch.ready,
+                boot_timeout=launch.boot_timeout,
+                session=self._cluster,
+                folder=self._folder,
+            )
 
         return deploy
 
