@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pytest_inferbench.baselines import Baseline, BaselineStore
 from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.errors import BaselineError, ValidationError
+from pytest_inferbench.errors import BaselineError, NewerBaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.measurement import Measurement, Policy, Reference
@@ -266,8 +266,9 @@ class Harness:
         record = "record one with --update-baselines, or compare within the session with --against"
         try:
             stored = self.store.load(profile=profile, machine=machine, test=test).get(workload.name)
-        except BaselineError:
-            if self.policy.updating:
+        except BaselineError as error:
+            # That of a newer version is neither read nor replaced: said now, not after the measurement.
+            if self.policy.updating and not isinstance(error, NewerBaselineError):
                 return None, "the stored baseline is damaged and is being replaced"
             raise
         if stored is None:

@@ -50,3 +50,16 @@ def test_a_damaged_file_is_replaced_when_asked(bench: Bench) -> None:
     bench.pytester.makepyfile(test_gate=ONE_MEASUREMENT)
     bench.run("--update-baselines").result.assert_outcomes(passed=1)
     assert json.loads(path.read_text())["workloads"]["steady"]["runs"]
+
+
+def test_a_newer_file_is_not_replaced_and_costs_no_boot(bench: Bench) -> None:
+    """--update-baselines leaves what a newer version wrote alone, and says so before anything is measured."""
+    path = stored(bench)
+    text = json.dumps({"format": "pytest-inferbench-baseline", "version": 99, "workloads": {}})
+    path.write_text(text)
+    bench.pytester.makepyfile(test_gate=ONE_MEASUREMENT)
+    session = bench.run("--update-baselines")
+    session.result.assert_outcomes(failed=1)
+    session.result.stdout.fnmatch_lines(["E*NewerBaselineError: *upgrade pytest-inferbench"])
+    assert bench.boots == []
+    assert path.read_text() == text
