@@ -47,5 +47,5 @@ def _mean(values, metric):
     if not np.isfinite(values).all():
         return "never recovered in " + f"{int((~np.isfinite(values)).sum())} of {values.size}"
     found = paired_mean(values)
-    low, high = found.interval(0.05)
+    low, high = (end + 0.0 for end in found.interval(0.05))  # not -0.0
     return f"{show(found.mean)} ({show(low)} to {show(high)})"

@@ -175,7 +175,7 @@ def _check(metric: str, values: list[float], limit: float, requests: int, alpha:
     else:
         mean = paired_mean(np.array(values))
         low, high = mean.interval(alpha)
-        estimate, low = mean.mean, max(0.0, low)
+        estimate, low, high = mean.mean, max(0.0, low), high + 0.0  # not -0.0
     if len(values) < 2:
         reasons += ("one run does not say how much the next one may differ: at least two repeats",)
     if high <= limit and len(values) > 1:
