@@ -94,8 +94,12 @@ class InferbenchSession:
 
     def overhead(self, profile: str) -> float:
         """Return the seconds that a run under ``profile`` takes beyond its workload, as seen before or guessed."""
-        known = self.config.cache.get(_OVERHEAD_KEY, {}) if self.config.cache else {}
+        known = self._cache.get(_OVERHEAD_KEY, {}) if self._cache else {}
         return float(known.get(profile, _OVERHEAD_GUESS))
+
+    @property
+    def _cache(self) -> pytest.Cache | None:
+        return getattr(self.config, "cache", None)  # absent under -p no:cacheprovider
 
     def clear_display(self) -> None:
         """Remove the live line, if one is shown."""
@@ -168,9 +172,9 @@ class InferbenchSession:
         self._display.show(event)
 
     def _remember_overhead(self, profile: str, seconds: float) -> None:
-        if self.config.cache and not hasattr(self.config, "workerinput"):
-            known = self.config.cache.get(_OVERHEAD_KEY, {})
-            self.config.cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
+        if self._cache and not hasattr(self.config, "workerinput"):
+            known = self._cache.get(_OVERHEAD_KEY, {})
+            self._cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
 
     def _on_measured(self, test: str, measurement: Measurement) -> None:
         from pytest_inferbench.report.record import measurement_record

@@ -96,3 +96,9 @@ def test_unrelated_tests_see_nothing_of_us(bench: Bench) -> None:
     lines = [line for line in result.outlines if "inferbench" in line and not line.startswith("plugins:")]
     assert [line for line in lines if "rootdir" not in line and "test_unrelated" not in line] == []
     assert not (bench.path / ".pytest_cache/v/inferbench").exists()
+
+
+def test_without_the_cache_plugin(bench: Bench) -> None:
+    """``-p no:cacheprovider`` costs the memory of how long boots take, and nothing else."""
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    bench.run("-p", "no:cacheprovider").result.assert_outcomes(passed=1)
