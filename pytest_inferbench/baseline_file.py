@@ -30,7 +30,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: Beside the lists below a run may hold ``issue_delay_us`` (how late each request left) and ``server_timing_us`` (what
 #: the service reported, in thousandths of its unit, -1 where a response lacked it), of at most so many metrics.
 _MAX_TIMINGS = 50
-_ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": (-1, _MAX_US), "status": (0, 999), "failure": (0, max(Failure))}
+_TIMES = (-1, _MAX_US)
+_ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": _TIMES, "status": (0, 999), "failure": (0, max(Failure))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def _baseline(entry: object, where: str) -> Baseline:
 def _run(entry: object, where: str) -> Run:
     table = _table(entry, where)
     try:
-        scheduled, latency, status, failure = (_integers(table[key], key) for key in _ITEMS)
+        scheduled, latency, status, failure = (_integers(table[key], key, _ITEMS[key]) for key in _ITEMS)
         seed, digest, payload_digest = table["seed"], table["digest"], table["payload_digest"]
         if type(seed) is not int or not 0 <= seed < _MAX_SEED:
             raise ValueError("its seed is not a whole number from 0 to 2**128")
@@ -197,11 +198,11 @@ def _details(
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
     """Return issue delays in microseconds and the ``Server-Timing`` of a run: zeros and nothing if not recorded."""
     try:
-        delay = _integers(table.get("issue_delay_us", [0] * count), "latency_us")
+        delay = _integers(table.get("issue_delay_us", [0] * count), "issue_delay_us", _TIMES)
         timings = _table(table.get("server_timing_us", {}), f"{where}.server_timing_us")
         if len(timings) > _MAX_TIMINGS:
             raise ValueError(f"more than {_MAX_TIMINGS} metrics of Server-Timing")
-        found = {_string(name, where): _integers(values, "latency_us") for name, values in timings.items()}
+        found = {_string(n, where): _integers(v, f"server_timing_us.{_short(n)}", _TIMES) for n, v in timings.items()}
         if any(values.size != count for values in (delay, *found.values())):
             raise ValueError("its lists differ in length")
     except ValueError as error:
@@ -211,8 +212,8 @@ def _details(
     return delay, {name: np.where(v < 0, np.nan, v / 1000).astype(np.float32) for name, v in found.items()}
 
 
-def _integers(value: object, key: str) -> NDArray[np.int64]:
-    low, high = _ITEMS[key]
+def _integers(value: object, key: str, span: tuple[int, int]) -> NDArray[np.int64]:
+    low, high = span
     if not isinstance(value, list) or not all(type(item) is int and low <= item <= high for item in value):
         raise ValueError(f"{key} is not a list of whole numbers from {low} to {high}")
     return np.array(value, dtype=np.int64)
@@ -234,10 +235,7 @@ def _entry(baseline: Baseline) -> dict[str, object]:
                 "status": run.status.tolist(),
                 "failure": np.asarray(run.failure).tolist(),
                 "issue_delay_us": _microseconds(run.issue_delay_ns),
-                "server_timing_us": {
-                    name: np.where(np.isnan(values), -1, np.rint(values * 1000)).astype(np.int64).tolist()
-                    for name, values in run.server_timing.items()
-                },
+                "server_timing_us": {name: _thousandths(values) for name, values in run.server_timing.items()},
             }
             for run in baseline.runs
         ],
@@ -246,6 +244,14 @@ def _entry(baseline: Baseline) -> dict[str, object]:
 
 def _microseconds(values: NDArray[np.int64]) -> list[int]:
     rounded: list[int] = np.where(values < 0, -1, (values + 500) // 1000).tolist()
+    return rounded
+
+
+def _thousandths(values: NDArray[np.float32]) -> list[int]:
+    """Return what a service reported; what no service can have meant (negative, infinite) counts as not reported."""
+    scaled = values.astype(np.float64) * 1000
+    told = (scaled >= 0) & (scaled <= _MAX_US)
+    rounded: list[int] = np.where(told, np.rint(np.where(told, scaled, 0)), -1).astype(np.int64).tolist()
     return rounded
 
 

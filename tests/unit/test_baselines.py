@@ -60,6 +60,25 @@ def test_a_round_trip_keeps_what_comparisons_need(store: BaselineStore) -> None:
         assert np.diff(after.scheduled_ns).tolist() == np.diff(before.scheduled_ns).tolist()
 
 
+def test_delays_and_server_timing_come_back(store: BaselineStore) -> None:
+    """How late requests left, to the microsecond, and what the service reported of itself, absent where it did not."""
+    facts = {name: getattr(run(), name) for name in ("scheduled_ns", "issued_ns", "completed_ns", "status")}
+    timed = Run(**facts, server_timing={"infer": np.array([1.5, 0, np.nan, np.nan], np.float32)})
+    store.update(replace(baseline(), runs=(timed,)), **KEY)
+    (loaded,) = store.load(**KEY)["steady"].runs
+    assert loaded.issue_delay_ns.tolist() == [1000, 1000, 1000, -1]
+    assert np.array_equal(loaded.server_timing["infer"], np.array([1.5, 0, np.nan, np.nan]), equal_nan=True)
+
+
+def test_absurd_server_timing_does_not_cost_the_recording(store: BaselineStore) -> None:
+    """A service that reports negative, infinite or astronomic durations is recorded without them."""
+    facts = {name: getattr(run(), name) for name in ("scheduled_ns", "issued_ns", "completed_ns", "status")}
+    timed = Run(**facts, server_timing={"infer": np.array([-5, np.inf, 1e30, 2], np.float32)})
+    store.update(replace(baseline(), runs=(timed,)), **KEY)
+    (loaded,) = store.load(**KEY)["steady"].runs
+    assert np.array_equal(loaded.server_timing["infer"], np.array([np.nan, np.nan, np.nan, 2]), equal_nan=True)
+
+
 def test_writing_what_was_loaded_changes_no_byte(store: BaselineStore) -> None:
     """Recording the same facts again leaves the file as it is: no diff without a difference."""
     path = store.update(baseline(), **KEY)
@@ -241,6 +260,17 @@ def test_the_document_that_the_hostile_ones_are_made_of_is_fine(store: BaselineS
         lambda d: run_of(d).update(failure=[0, 99]),
         lambda d: run_of(d).update(failure=[0, -1]),
         lambda d: run_of(d).update(latency_us=[-1, -1]),  # the first one succeeded
+        lambda d: run_of(d).update(issue_delay_us=[1]),
+        lambda d: run_of(d).update(issue_delay_us=[1, -2]),
+        lambda d: run_of(d).update(issue_delay_us=None),
+        lambda d: run_of(d).update(server_timing_us=[]),
+        lambda d: run_of(d).update(server_timing_us={"infer": [1]}),
+        lambda d: run_of(d).update(server_timing_us={"infer": [1, 1.5]}),
+        lambda d: run_of(d).update(server_timing_us={"infer": [1, 10**13]}),
+        lambda d: run_of(d).update(server_timing_us={"in\x1bfer": [1, 1]}),
+        lambda d: run_of(d).update(server_timing_us={str(number): [1, 1] for number in range(51)}),
+        lambda d: entry_of(d).update(selfcheck=nested(3)),
+        lambda d: entry_of(d).update(selfcheck={"noise": nested(900)}),
         lambda d: run_of(d).update(seed=-1),
         lambda d: run_of(d).update(seed=2**200),
         lambda d: run_of(d).update(digest="a" * 20_000),
