@@ -129,7 +129,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(bench: Bench) -> None:
 
 def test_xdist_workers_record_each_their_own_baselines(bench: Bench) -> None:
     """Two workers measure and record one after the other: both baselines are stored, and no process is left."""
-    bench.configure(duration="0.3s", profiles={"baseline": {"grandchild": True}})
+    bench.configure(duration="0.3s", profiles={"baseline": {"grandchild": True, "delay": 0.1}})
     bench.pytester.makepyfile(test_one=ONE_MEASUREMENT, test_two=ONE_MEASUREMENT)
     session = bench.run("-n2", "--update-baselines", subprocess=True)
     session.result.assert_outcomes(passed=2)
