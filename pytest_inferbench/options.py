@@ -17,6 +17,7 @@ class Option:
     """One option: ``--inferbench-NAME`` and the ini key ``inferbench_NAME``.
 
     ``kind``: ``text``, ``list`` (repeatable), ``flag``. ``short``: a second spelling, left to whoever owns it.
+    ``ini``: whether the key exists.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Option:
     kind: str = "text"
     metavar: str | None = None
     short: str | None = None
+    ini: bool = True
 
     @property
     def flag(self) -> str:
@@ -50,7 +52,7 @@ class Option:
     def value(self, config: pytest.Config) -> Any:
         """Return what was given: on the command line, or else in the ini file; None if nowhere."""
         value = getattr(config.option, self.key, None)
-        if value is None or value == []:
+        if (value is None or value == []) and self.ini:
             value = config.getini(self.key)
         return None if value in ("", []) else value
 
@@ -110,6 +112,12 @@ OPTIONS = (
     ),
     Option("strict", "INCONCLUSIVE, UNCERTAIN and NO_BASELINE fail too", kind="flag"),
     Option("allow-missing", "NO_BASELINE does not fail, although CI is set", kind="flag"),
+    Option(
+        "init",
+        "write a commented configuration and a first benchmark for the service found here, and stop",
+        kind="flag",
+        ini=False,
+    ),
     Option("config", "TOML file to read instead of [tool.inferbench] in pyproject.toml", metavar="PATH"),
 )
 
@@ -120,6 +128,8 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         group.addoption(option.flag, **option.attributes)
         kind = {"flag": "bool", "list": "args"}.get(option.kind, "string")
+        if not option.ini:
+            continue
         parser.addini(option.key, option.help.replace("%%", "%"), type=kind, default=None)  # type: ignore[arg-type]
 
 

@@ -25,6 +25,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "baselines",
         "baseline_file",
         "project",
+        "starter",
         "resources",
         "trace",
         "workload_table",
