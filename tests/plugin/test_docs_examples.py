@@ -1,0 +1,80 @@
+"""The examples of the docs are projects that work: each is copied and run as a reader would."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plugin.conftest import Bench, Session
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = DOCS / "examples"
+
+
+def run(bench: Bench, example: str, *options: str) -> Session:
+    """Run the benchmarks of an example, each run shorter than its configuration says."""
+    for path in (EXAMPLES / example).iterdir():
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, bench.path / path.name)
+    return bench.run("benchmarks", "--inferbench-duration=1s", *options, repeats=2)
+
+
+def test_any_http_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service without a framework is booted under both profiles, and the verdict names the part that changed."""
+    session = run(bench, "http", "--profile=quantized", "--against=baseline")
+    session.result.assert_outcomes(passed=1)
+    assert session.verdicts[0] in ("MET", "UNCERTAIN"), "too few requests in two seconds to claim a p95"
+    (measurement,) = session.measurements
+    assert "infer" in measurement["runs"][0]["breakdown"]
+    assert measurement["figures"]["p50"]["estimate"] < measurement["reference"]["figures"]["p50"]["estimate"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bentoml") is None, reason="BentoML is not installed")
+def test_a_bentoml_service_of_ones_own(bench: Bench) -> None:
+    """The BentoML service is booted, answers, and its Server-Timing arrives."""
+    session = run(bench, "bentoml")
+    session.result.assert_outcomes(passed=1)
+    (measurement,) = session.measurements
+    assert measurement["failed"] == 0
+    assert "infer" in measurement["runs"][0]["breakdown"]
+
+
+@pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
+def test_the_workflows_to_copy_are_yaml_and_use_options_that_exist(name: str) -> None:
+    """Each recipe parses, gates against a revision, and passes only options that the plugin has."""
+    from pytest_inferbench.options import OPTIONS
+
+    text = (EXAMPLES / "ci" / name).read_text(encoding="utf-8")
+    assert yaml.safe_load(text)
+    assert '--against "git:$' in text
+    known = {option.flag for option in OPTIONS} | {option.short for option in OPTIONS}
+    used = {word for word in text.split() if word.startswith("--") and word not in ("--junit-xml",)}
+    assert used <= known
+
+
+def test_the_shell_gate_runs_what_it_says(tmp_path: Path) -> None:
+    """The script hands pytest the revision that it was given, and main by default."""
+    fake = tmp_path / "pytest"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for given, revision in ([], "main"), (["v1.0"], "v1.0"):
+        command = [str(EXAMPLES / "ci" / "gate.sh"), *given]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert f"--against git:{revision} --inferbench-budget 10min" in done.stdout
+
+
+def test_every_configuration_in_the_docs_can_be_read() -> None:
+    """Each TOML file of an example is one that the plugin takes."""
+    from pytest_inferbench.project import read_project
+
+    for path in EXAMPLES.rglob("pyproject.toml"):
+        assert "inferbench" in tomllib.loads(path.read_text(encoding="utf-8"))["tool"]
+        assert read_project(path.parent, None).workloads
