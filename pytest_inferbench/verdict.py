@@ -185,11 +185,24 @@ def _advice(verdict: Verdict) -> list[str]:
         return ["To decide: more repeats, longer runs, or a lower rate (queues multiply every noise)."]
     if verdict.outcome is Outcome.REGRESSED:
         return ["If this is meant, record it with --update-baselines; if not, find what changed."]
+    if verdict.outcome is Outcome.MISSED:
+        return [f"{_excess(verdict)}To find what changed, compare with another profile or revision (--against)."]
     if verdict.outcome is Outcome.NO_BASELINE:
         return ["Record one here with --update-baselines, or compare in one session with --against."]
     if verdict.outcome is Outcome.UNCERTAIN:
         return ["To decide: more repeats (boots) or longer runs."]
     return []
+
+
+def _excess(verdict: Verdict) -> str:
+    """Return by how much the decisive objective is missed, as a sentence; "" where that is no finite share."""
+    check = _decisive(verdict)
+    if not isinstance(check, SloCheck) or not check.limit or not 0 < check.estimate < math.inf:
+        return ""
+    share = check.estimate / check.limit
+    if share >= 2:
+        return f"{check.metric} is {share:.1f} times its limit. "
+    return f"{check.metric} is {abs(share - 1):.1%} {'over' if share > 1 else 'under'} its limit. "
 
 
 def _value(metric: str, value: float) -> str:

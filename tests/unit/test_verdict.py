@@ -153,3 +153,21 @@ def test_a_family_of_metrics_shows_raw_and_adjusted_p() -> None:
     assert ", Holm " in repr(_regression(1.1))
     alone = compare_family(REFERENCE, [r * 1.1 for r in REFERENCE], metrics=("p50",))
     assert "Holm" not in repr(Verdict.of("regression", SUBJECT, alone))
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (SloCheck("p95", Outcome.MISSED, 0.30, (0.28, 0.32), 0.25, 2000, 5), "p95 is 20.0% over its limit. To find"),
+        (SloCheck("p95", Outcome.MISSED, 0.75, (0.7, 0.8), 0.25, 2000, 5), "p95 is 3.0 times its limit. To find"),
+        (SloCheck("throughput", Outcome.MISSED, 30.0, (29, 31), 40, 2000, 5), "throughput is 25.0% under its limit."),
+        (SloCheck("p95", Outcome.MISSED, np.inf, (np.inf, np.inf), 0.25, 2000, 5), "\n  To find what changed"),
+        (SloCheck("error_rate", Outcome.MISSED, 0.1, (0.08, 0.12), 0.0, 2000, 5), "\n  To find what changed"),
+    ],
+)
+def test_a_missed_objective_says_by_how_much_and_what_to_do(check: SloCheck, said: str) -> None:
+    """The share of the limit, where there is a finite one, and the next step; all of it on one screen."""
+    text = repr(Verdict.of("slo", SUBJECT, [check]))
+    assert said in text
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 100

@@ -1,0 +1,23 @@
+"""A BentoML service of one's own: it reads its profile, and says where the time goes."""
+
+import json
+import os
+import time
+
+import bentoml
+
+PROFILE = json.loads(os.environ.get("INFERBENCH_PROFILE", "{}"))
+ROUNDS = PROFILE.get("runtime", {}).get("rounds", 200)
+
+
+@bentoml.service(workers=PROFILE.get("deployment", {}).get("workers", 1))
+class Scorer:
+    @bentoml.api
+    def score(self, text: str, context: bentoml.Context) -> dict[str, float]:
+        started = time.perf_counter()
+        value = 0
+        for _ in range(ROUNDS):  # here a model would compute
+            value = (value * 31 + sum(map(ord, text))) % 1009
+        spent = 1000 * (time.perf_counter() - started)
+        context.response.headers["Server-Timing"] = f"infer;dur={spent:.3f}"
+        return {"score": value / 1009}
