@@ -1,32 +1,13 @@
-"""Options: one table of them, and the one frozen value that the rest of the plugin reads."""
+"""Options: one table of them, and how they are registered. What they come to is in `settings`."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from pytest_inferbench.errors import ConfigurationError, InferbenchError
-from pytest_inferbench.profile import DEFAULT_PROFILE, REVISION_PREFIX, did_you_mean
-from pytest_inferbench.project import Project, read_project
-from pytest_inferbench.quantity import parse_fraction, parse_seconds
-
-if TYPE_CHECKING:
-    from pytest_inferbench.loadgen import Target
-
-__all__ = [
-    "OPTIONS",
-    "Option",
-    "Settings",
-    "add_options",
-    "add_short_options",
-    "given_on_command_line",
-    "load_settings",
-]
+__all__ = ["OPTIONS", "Option", "add_options", "add_short_options", "given_on_command_line"]
 
 PREFIX = "inferbench"
 
@@ -36,6 +17,7 @@ class Option:
     """One option: ``--inferbench-NAME`` and the ini key ``inferbench_NAME``.
 
     ``kind``: ``text``, ``list`` (repeatable), ``flag``. ``short``: a second spelling, left to whoever owns it.
+    ``ini``: whether the key exists.
     """
 
     name: str
@@ -43,6 +25,7 @@ class Option:
     kind: str = "text"
     metavar: str | None = None
     short: str | None = None
+    ini: bool = True
 
     @property
     def flag(self) -> str:
@@ -65,6 +48,13 @@ class Option:
             case _:
                 action = "store"
         return {"action": action, "default": None, "metavar": self.metavar, "help": self.help, "dest": self.key}
+
+    def value(self, config: pytest.Config) -> Any:
+        """Return what was given: on the command line, or else in the ini file; None if nowhere."""
+        value = getattr(config.option, self.key, None)
+        if (value is None or value == []) and self.ini:
+            value = config.getini(self.key)
+        return None if value in ("", []) else value
 
 
 OPTIONS = (
@@ -90,6 +80,8 @@ OPTIONS = (
     ),
     Option("url", "test this running HTTP endpoint instead of booting a service", metavar="URL"),
     Option("json", "write the result as JSON to this file", metavar="PATH"),
+    Option("json-latencies", "put every request of every run into the JSON result too", kind="flag"),
+    Option("html", "write the result as one HTML page, with plots, to this file", metavar="PATH"),
     Option("markdown", "write the result as Markdown, for a pull request, to this file", metavar="PATH"),
     Option("storage", "folder of the stored baselines (default: baselines)", metavar="PATH"),
     Option(
@@ -120,6 +112,12 @@ OPTIONS = (
     ),
     Option("strict", "INCONCLUSIVE, UNCERTAIN and NO_BASELINE fail too", kind="flag"),
     Option("allow-missing", "NO_BASELINE does not fail, although CI is set", kind="flag"),
+    Option(
+        "init",
+        "write a commented configuration and a first benchmark for the service found here, and stop",
+        kind="flag",
+        ini=False,
+    ),
     Option("config", "TOML file to read instead of [tool.inferbench] in pyproject.toml", metavar="PATH"),
 )
 
@@ -130,6 +128,8 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         group.addoption(option.flag, **option.attributes)
         kind = {"flag": "bool", "list": "args"}.get(option.kind, "string")
+        if not option.ini:
+            continue
         parser.addini(option.key, option.help.replace("%%", "%"), type=kind, default=None)  # type: ignore[arg-type]
 
 
@@ -146,167 +146,3 @@ def add_short_options(parser: pytest.Parser) -> None:
 def given_on_command_line(config: pytest.Config) -> bool:
     """Return True if any option of ours was given: then a mistake in the configuration is told at once."""
     return any(getattr(config.option, option.key, None) not in (None, []) for option in OPTIONS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the user asked for, from command line, ini file and configuration, validated. Times in seconds.
-
-    ``most_repeats``: the number of repeats where the user said one, which a measurement with a budget respects too.
-    ``step_summary``, ``annotate`` and ``workspace`` are GitHub's: the file that a step's page shows, whether to mark
-    lines of a pull request, and where the repository lies.
-    """
-
-    root: Path
-    project: Project
-    selected: tuple[str, ...]
-    against: str | None
-    update_baselines: bool
-    url: str | None
-    json: Path | None
-    markdown: Path | None
-    step_summary: Path | None
-    annotate: bool
-    workspace: Path | None
-    storage: Path
-    config: str | None
-    repeats: int
-    most_repeats: int | None
-    duration: float | None
-    budget: float | None
-    seed: int
-    alpha: float
-    boot_timeout: float
-    drain_timeout: float
-    generators: int | str
-    selfcheck: bool
-    prune: bool
-    strict: bool
-    missing_fails: bool
-
-    def endpoint(self, target: Target) -> Target:
-        """Return ``target``, or the endpoint itself where ``--inferbench-url`` names more than a host."""
-        if self.url is not None and urlsplit(self.url).path not in ("", "/"):
-            return replace(target, url=self.url)
-        return target
-
-
-def load_settings(config: pytest.Config) -> Settings:
-    """Read all options and the configuration file. Raises pytest.UsageError with one message for any mistake."""
-    try:
-        return _load(config)
-    except InferbenchError as error:
-        raise pytest.UsageError(f"inferbench: {error}") from error
-
-
-def _load(config: pytest.Config) -> Settings:
-    values = {option.name: _value(config, option) for option in OPTIONS}
-    project = read_project(config.rootpath, values["config"])
-    profiles = project.profiles
-    selected = tuple(dict.fromkeys(values["profile"] or (DEFAULT_PROFILE,)))
-    against: str | None = values["against"]
-    revision = against is not None and against.startswith(REVISION_PREFIX)
-    if against is not None and revision:
-        from pytest_inferbench.deployment.revision import Revision
-
-        Revision.find(against.removeprefix(REVISION_PREFIX), config.rootpath)
-    for flag, names in (("--profile", selected), ("--against", (None if revision else against,))):
-        for name in names:
-            if name is not None and name not in profiles:
-                raise ConfigurationError(
-                    f"{flag}: unknown profile {name!r}{did_you_mean(name, profiles)}; see {project.where}"
-                )
-    if selected == (against,):
-        raise ConfigurationError(f"--against {against} is the profile under test itself: choose another reference")
-    if values["selfcheck"] and against:
-        raise ConfigurationError(
-            f"--inferbench-selfcheck measures the service against itself: it does not go with --against {against}"
-        )
-    if values["url"] and (len(selected) > 1 or against):
-        raise ConfigurationError(
-            "--inferbench-url tests one running endpoint, which no profile can change: it goes with one --profile "
-            "(its name is only a label) and without --against"
-        )
-    seconds = {
-        name: _maybe_seconds(values[name], f"--inferbench-{name}")
-        for name in ("duration", "budget", "boot-timeout", "drain-timeout")
-    }
-    repeats = _whole(values["repeats"], "--inferbench-repeats", default=5, low=1)
-    alpha = parse_fraction(values["alpha"] if values["alpha"] is not None else 0.05, what="--inferbench-alpha")
-    if not 0 < alpha < 0.5:
-        raise ConfigurationError(f"--inferbench-alpha must lie between 0 and 50 %, got {values['alpha']}")
-    return Settings(
-        root=config.rootpath,
-        project=project,
-        selected=selected,
-        against=against,
-        update_baselines=bool(values["update-baselines"]),
-        url=_url(values["url"]),
-        json=_file(values["json"], config.invocation_params.dir, "--inferbench-json"),
-        markdown=_file(values["markdown"], config.invocation_params.dir, "--inferbench-markdown"),
-        step_summary=_file(os.environ.get("GITHUB_STEP_SUMMARY") or None, config.rootpath, "GITHUB_STEP_SUMMARY"),
-        annotate=os.environ.get("GITHUB_ACTIONS") == "true",
-        workspace=Path(workspace) if (workspace := os.environ.get("GITHUB_WORKSPACE")) else None,
-        storage=config.rootpath / (values["storage"] or "baselines"),
-        config=values["config"],
-        repeats=repeats,
-        most_repeats=None if values["repeats"] is None else repeats,
-        duration=seconds["duration"],
-        budget=seconds["budget"],
-        seed=_whole(values["seed"], "--inferbench-seed", default=0, low=0),
-        alpha=alpha,
-        boot_timeout=seconds["boot-timeout"] or 180.0,
-        drain_timeout=seconds["drain-timeout"] or 15.0,
-        generators=_generators(values["generators"], "--inferbench-generators"),
-        selfcheck=bool(values["selfcheck"]),
-        prune=bool(values["prune"]),
-        strict=bool(values["strict"]),
-        missing_fails=bool(os.environ.get("CI")) and not values["allow-missing"],
-    )
-
-
-def _value(config: pytest.Config, option: Option) -> Any:
-    value = getattr(config.option, option.key, None)
-    if value is None or value == []:
-        value = config.getini(option.key)
-    return None if value in ("", []) else value
-
-
-def _maybe_seconds(value: str | None, what: str) -> float | None:
-    return None if value is None else parse_seconds(value, what=what)
-
-
-def _whole(value: str | None, what: str, *, default: int, low: int) -> int:
-    if value is None:
-        return default
-    try:
-        number = int(value)
-    except ValueError:
-        number = low - 1
-    if number < low:
-        raise ConfigurationError(f"{what} must be a whole number from {low} up, got {value!r}")
-    return number
-
-
-def _generators(value: str | None, what: str) -> int | str:
-    if value is None or "://" not in value:
-        return _whole(value, what, default=1, low=1)
-    address = urlsplit(value)
-    if address.scheme != "tcp" or not address.hostname or not address.netloc.rpartition(":")[2].isdigit():
-        raise ConfigurationError(f"{what}: a Dask scheduler is written tcp://HOST:PORT, got {value!r}")
-    return value
-
-
-def _file(value: str | None, start: Path, what: str) -> Path | None:
-    if value is None:
-        return None
-    path = Path(start, value)
-    if path.is_dir():
-        raise ConfigurationError(f"{what}: {path} is a folder; give the path of a file")
-    return path
-
-
-def _url(value: str | None) -> str | None:
-    if value is not None and not value.startswith(("http://", "https://")):
-        raise ConfigurationError(f"--inferbench-url must start with http:// or https://, got {value!r}")
-    return value

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_inferbench.errors import InferbenchError
 from pytest_inferbench.fixtures import *  # noqa: F403
 from pytest_inferbench.fixtures import DEFAULT_WORKLOADS
 from pytest_inferbench.options import add_options, add_short_options, given_on_command_line
@@ -30,6 +31,24 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any,
     result = yield
     add_short_options(parser)
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
+    """Write the starting configuration, if that is what was asked for."""
+    if not config.option.inferbench_init:
+        return None
+    from pytest_inferbench.starter import write_starter
+
+    try:
+        found, written = write_starter(config.rootpath)
+    except (InferbenchError, OSError) as error:
+        raise pytest.UsageError(f"inferbench: {error}") from error
+    print(f"inferbench: found {found.what}")
+    for path in written:
+        print(f"  written: {path}")
+    print("Next: look at what was written, then  pytest benchmarks/ --update-baselines  and  pytest benchmarks/")
+    return pytest.ExitCode.OK
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_inferbench.options import Settings
 from pytest_inferbench.session import SESSION, InferbenchSession
+from pytest_inferbench.settings import Settings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -66,15 +66,22 @@ class Reporting:
 
     def _outputs(self, settings: Settings) -> Iterator[tuple[str, Path, Callable[[Path], None]]]:
         """Yield what asked for a file, the file, and what writes it."""
+        described = describe(settings)
         if settings.json is not None:
             from pytest_inferbench.report.json_result import write_result
+            from pytest_inferbench.report.raw import without_raw
 
-            described = describe(settings)
+            records = self._records if settings.json_latencies else without_raw(self._records)
             yield (
                 "--inferbench-json",
                 settings.json,
-                lambda path: write_result(path, self._records, self._capacities, settings=described),
+                lambda path: write_result(path, records, self._capacities, settings=described),
             )
+        if settings.html is not None:
+            from pytest_inferbench.report.html import html, write_html
+
+            page = html(self._records, self._capacities, settings=described)
+            yield "--inferbench-html", settings.html, lambda path: write_html(path, page)
         anything = bool(self._records or self._capacities)
         if settings.markdown is not None or (settings.step_summary is not None and anything):
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_inferbench.options import Settings, load_settings
+from pytest_inferbench.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pytest_inferbench.capacity import Capacity
@@ -180,7 +180,7 @@ class InferbenchSession:
         from pytest_inferbench.report.record import measurement_record
 
         self._display.clear()
-        self._pending.append((measurement, measurement_record(test, measurement)))
+        self._pending.append((measurement, measurement_record(test, measurement, raw=self.settings.raw)))
 
     def _on_capacity(self, test: str, capacity: Capacity) -> None:
         from pytest_inferbench.report.record import capacity_record

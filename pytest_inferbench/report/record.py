@@ -19,6 +19,7 @@ from pytest_inferbench.capacity import Capacity
 from pytest_inferbench.comparison import Comparison
 from pytest_inferbench.disruption import DisruptionEvent, disruption_identity
 from pytest_inferbench.measurement import Measurement
+from pytest_inferbench.report.raw import raw_run
 from pytest_inferbench.run import Failure, Run
 from pytest_inferbench.selfcheck import SelfCheck
 from pytest_inferbench.slo import SLO, SloCheck, check_slo
@@ -34,15 +35,18 @@ _EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e
 _COMPARED = ("p50", "p95", "throughput", "error_rate")
 
 
-def measurement_record(test: str, measurement: Measurement) -> Record:
-    """Return a measurement without its raw latencies; ``verdicts`` is empty and filled as the test asserts."""
+def measurement_record(test: str, measurement: Measurement, *, raw: bool = False) -> Record:
+    """Return a measurement; ``verdicts`` is empty and filled as the test asserts.
+
+    ``raw``: every run has its requests too (see `raw_run`): the record is then as large as the measurement was long.
+    """
     reference = measurement.reference
     alpha = measurement.policy.alpha
     return {
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
-        **_side(measurement.runs, alpha),
+        **_side(measurement.runs, alpha, raw),
         "findings": [
             {
                 "rule": finding.rule,
@@ -66,7 +70,7 @@ def measurement_record(test: str, measurement: Measurement) -> Record:
         else {
             "label": reference.label,
             "differences": list(reference.differences),
-            **_side(reference.runs, alpha),
+            **_side(reference.runs, alpha, raw),
             "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
             "shifts": [
                 {
@@ -119,7 +123,7 @@ def verdict_record(verdict: Verdict) -> Record:
     }
 
 
-def _side(runs: Sequence[Run], alpha: float) -> Record:
+def _side(runs: Sequence[Run], alpha: float, raw: bool) -> Record:
     late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
     return {
         "requests": sum(len(run) for run in runs),
@@ -138,7 +142,7 @@ def _side(runs: Sequence[Run], alpha: float) -> Record:
             for check in check_slo(runs, _EVERYTHING, alpha=alpha)
         },
         "issue_delay": {name: _number(_quantile(late, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
-        "runs": [_run(run) for run in runs],
+        "runs": [_run(run) | ({"raw": raw_run(run)} if raw else {}) for run in runs],
     }
 
 

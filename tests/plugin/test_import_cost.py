@@ -10,7 +10,7 @@ import pytest
 
 from tests.plugin.conftest import Bench
 
-HEAVY = ("numpy", "scipy", "aiohttp", "httpx", "torch", "bentoml", "psutil", "filelock", "yarl")
+HEAVY = ("numpy", "scipy", "aiohttp", "httpx", "torch", "bentoml", "psutil", "filelock", "yarl", "matplotlib", "jinja2")
 OURS = ("harness", "loadgen", "deployment", "run", "measurement", "verdict", "stats", "report.record", "baselines")
 CHECK = f"""
 import sys

@@ -15,7 +15,7 @@ SERVICE = ROOT / "service"
 
 #: From the top down; a module may import its own layer and those below it.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "adapter": ("plugin", "fixtures", "options", "session", "reporting"),
+    "adapter": ("plugin", "fixtures", "options", "settings", "session", "reporting"),
     "reports": ("report",),
     "orchestration": ("capacity", "handles", "harness", "pruning", "sides", "trial", "warmup"),
     "effects": (
@@ -25,6 +25,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "baselines",
         "baseline_file",
         "project",
+        "starter",
         "resources",
         "trace",
         "workload_table",

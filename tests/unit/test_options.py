@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_inferbench.loadgen import Target
-from pytest_inferbench.options import OPTIONS, Settings, given_on_command_line, load_settings
+from pytest_inferbench.options import OPTIONS, given_on_command_line
+from pytest_inferbench.settings import Settings, load_settings
 
 CONFIGURATION = """
 [tool.inferbench.profiles.fast]

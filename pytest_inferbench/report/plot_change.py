@@ -1,0 +1,113 @@
+"""The plots of what changed between two sides, and of what made up the time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_inferbench.report.figure import COLOURS, HATCHES, Canvas, Plot, cut, draw
+from pytest_inferbench.report.words import change, figure, number
+
+if TYPE_CHECKING:
+    from pytest_inferbench.report.plots import Sides
+    from pytest_inferbench.report.record import Record
+
+__all__ = ["mean_parts", "pair_ratios", "parts"]
+
+
+def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
+    """Return a forest plot: the ratio of each pair of runs, and the interval of all against the margin."""
+    drawn = [check for check in checks if check["metric"] != "error_rate" and math.isfinite(number(check["ratio"]))]
+    rows: list[tuple[str, Record, float | None]] = []
+    for check in drawn:
+        rows += [(f"pair {k}", check, number(ratio)) for k, ratio in enumerate(check["pair_ratios"], start=1)]
+        rows.append((f"{check['metric']}, all", check, None))
+    if not rows:
+        return None
+    ends = [number(end) for check in drawn for end in check["interval"]]
+    ends += [ratio for *_, ratio in rows if ratio is not None] + [1.0, *(1 + check["margin"] for check in drawn)]
+    finite = [end for end in ends if 0 < end < math.inf]
+    low, high = min(finite), max(finite)
+    room = max((high - low) * 0.06, 0.01)
+
+    def paint(canvas: Canvas) -> None:
+        (axes,) = canvas.axes
+        for place, (_, check, ratio) in enumerate(rows):
+            margin = 1 + check["margin"]
+            axes.fill_betweenx([place - 0.5, place + 0.5], 1 / margin, margin, color=COLOURS["band"], lw=0)
+            if ratio is not None:
+                if math.isfinite(ratio):
+                    axes.plot([ratio], [place], "o", ms=4, color=COLOURS["muted"])
+                continue
+            start, stop = (min(max(number(end), low - room), high + room) for end in check["interval"])
+            axes.plot([start, stop], [place, place], lw=3, color=COLOURS["candidate"], solid_capstyle="butt")
+            axes.plot([number(check["ratio"])], [place], "D", ms=7, color=COLOURS["candidate"])
+            axes.axhline(place + 0.5, color=COLOURS["grid"], lw=0.8)
+        axes.axvline(1, color=COLOURS["ink"], lw=1)
+        axes.set_yticks(range(len(rows)), [text for text, *_ in rows])
+        for tick, (_, _, ratio) in zip(axes.get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("normal" if ratio is not None else "bold")
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(low - room, high + room)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("candidate / reference; 1: no change")
+
+    said = "; ".join(f"{check['metric']} {change(check)}, {check['outcome']}" for check in drawn)
+    caption = (
+        "A dot is one pair of runs, a diamond all of them with the interval; shaded is the margin. "
+        "Of a latency, right of the shade is slower; of the throughput, left of it."
+    )
+    svg = draw(paint, name=f"{name}-pairs", label=f"Ratios of the pairs. {said}.", height=0.8 + 0.19 * len(rows))
+    return Plot("Each pair of runs against the margin", caption, svg)
+
+
+def parts(name: str, sides: Sides) -> Plot | None:
+    """Return where the mean latency went on each side, as stacked bars."""
+    split = {role: mean_parts(side) for role, (_, side) in sides.items()}
+    names = list(dict.fromkeys(part for found in split.values() for part in found))
+    if not any(found for found in split.values()):
+        return None
+
+    def paint(canvas: Canvas) -> None:
+        (axes,) = canvas.axes
+        for place, found in enumerate(split.values()):
+            left = 0.0
+            for k, part in enumerate(names):
+                width = 1000 * max(found.get(part, 0.0), 0.0)
+                axes.barh(
+                    place,
+                    width,
+                    0.55,
+                    left=left,
+                    color=COLOURS[f"part-{k % 6 + 1}"],
+                    hatch=HATCHES[k % 6],
+                    edgecolor=COLOURS["muted"],
+                    lw=0.6,
+                    label=part if place == 0 else None,
+                )
+                left += width
+        axes.set_yticks(range(len(split)), [cut(sides[role][0], 18) for role in split])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("mean milliseconds per good answer")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
+
+    said = "; ".join(
+        f"{sides[role][0]}: " + ", ".join(f"{part} {figure('p50', seconds)}" for part, seconds in found.items())
+        for role, found in split.items()
+    )
+    caption = "Parts that the service reported (Server-Timing), the generator's own delay, and what is left."
+    height = 1.1 + 0.45 * len(split) + 0.2 * math.ceil(len(names) / 2)
+    svg = draw(paint, name=f"{name}-parts", label=f"Where the time went. {said}.", height=height)
+    return Plot("Where the time went", caption, svg)
+
+
+def mean_parts(side: Record) -> dict[str, float]:
+    """Return the mean seconds of each part over the runs of a side."""
+    found: dict[str, list[float]] = {}
+    for run in side["runs"]:
+        for part, seconds in run.get("breakdown", {}).items():
+            if seconds is not None:
+                found.setdefault(part, []).append(number(seconds))
+    return {part: math.fsum(values) / len(values) for part, values in found.items()}
