@@ -53,7 +53,7 @@ frame.addEventListener("load", () => {
 @pytest.fixture
 def report(bench: Bench) -> Path:
     """The report of a session with a regression, made with pytest-xdist: every figure crossed a process."""
-    bench.configure(profiles={"baseline": {"delay": 0.004}, "slow": {"delay": 0.04}}, duration="0.4s")
+    bench.configure(profiles={"baseline": {"delay": 0.1}, "slow": {"delay": 0.2}}, duration="2s")
     bench.pytester.makepyfile(GATED)
     path = bench.path / "out" / "report.html"
     session = bench.run("-n1", "--profile=slow", "--against=baseline", f"--inferbench-html={path}", repeats=2)

@@ -1,6 +1,6 @@
 import pytest
 
-WORDS = "the service answered quickly and the answer was right".split()
+WORDS = ["the", "service", "answered", "quickly", "and", "the", "answer", "was", "right"]
 
 
 @pytest.fixture(scope="session")
