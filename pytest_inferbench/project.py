@@ -13,6 +13,8 @@ from pytest_inferbench.workload_table import read_workload
 
 __all__ = ["Project", "read_project"]
 
+_KEYS = ("service", "command", "path", "ready", "profiles", "workloads")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -35,10 +37,9 @@ class Project:
 def read_project(root: Path, given: str | None) -> Project:
     """Read ``given`` (relative to ``root``), or pyproject.toml. Raises ConfigurationError for any mistake."""
     table, where = _configuration(root, given)
-    known = ("service", "command", "path", "ready", "profiles", "workloads")
     for key in table:
-        if key not in known:
-            raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
+        if key not in _KEYS:
+            raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, _KEYS)}")
     return Project(
         where=where,
         service=_text(table, "service", where),
