@@ -60,6 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
         _ = config.stash[SESSION].settings
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep what was measured only where tests are left that had no turn."""
+    ours = session.config.stash.get(SESSION, None)
+    cut_short = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+    if ours is not None and not (cut_short or session.shouldstop or session.shouldfail):
+        ours.complete()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Clean up behind the session."""
     session = config.stash.get(SESSION, None)
@@ -111,6 +120,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     if not measured:
         return []
     settings = session.settings
+    repeats, most = settings.repeats, ""
+    if settings.budget:
+        from pytest_inferbench.sequential import LOOKS
+
+        repeats, most = settings.most_repeats or LOOKS[-1], "up to "
     boots, seconds = 0, 0.0
     for item in measured:
         callspec = getattr(item, "callspec", None)
@@ -121,14 +135,14 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         for name in names:
             configured: Any = settings.project.workloads.get(name, {}).get("duration")
             length = settings.duration or configured or DEFAULT_WORKLOADS[name]["duration"]
-            total = sum(session.overhead(side) + length for side in sides) * settings.repeats
+            total = sum(session.overhead(side) + length for side in sides) * repeats
             seconds += min(total, settings.budget) if settings.budget else total
-            boots += len(sides) * settings.repeats
+            boots += len(sides) * repeats
     reference = f" against {settings.against}" if settings.against else ""
-    minutes = "under a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
+    minutes = "under a minute" if seconds < 60 else f"{most or 'about '}{seconds / 60:.0f} min"
     return [
         f"inferbench: {_count(len(measured), 'test')} under {', '.join(settings.selected)}{reference}, "
-        f"{_count(settings.repeats, 'run')} each: {_count(boots, 'boot')}, {minutes}"
+        f"{most}{_count(repeats, 'run')} each: {_count(boots, 'boot')}, {minutes}"
     ]
 
 

@@ -21,6 +21,7 @@ from pytest_inferbench.report.words import (
     MEANINGS,
     change,
     figure,
+    grouped,
     headline,
     interval,
     is_comparison,
@@ -115,7 +116,7 @@ def _measurement(name: str, record: Record) -> Record:
             for label, side in sides.values()
         ],
         "others": [] if reference is None else [_check(check) for check in reference["comparisons"]],
-        "findings": record["findings"],
+        "findings": grouped(record["findings"]),
         "ended": record["ended"],
         "selfcheck": "" if record["selfcheck"] is None else record["selfcheck"]["text"],
         "plots": [plot for draw in drawn if (plot := draw()) is not None],

@@ -11,6 +11,7 @@ from pytest_inferbench.report.words import (
     MEANINGS,
     change,
     figure,
+    grouped,
     headline,
     interval,
     is_comparison,
@@ -104,7 +105,7 @@ def _findings(records: Sequence[Record]) -> Iterator[str]:
     found = dict.fromkeys(
         f"- {_text(finding['rule'])}: {_text(finding['message'])}; {_text(finding['recommendation'])}"
         for record in records
-        for finding in record["findings"]
+        for finding in grouped(record["findings"])
     )
     if found:
         yield from (*found, "")

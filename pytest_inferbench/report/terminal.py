@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_inferbench.quantity import format_fraction, format_seconds
+from pytest_inferbench.report.words import grouped
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -127,14 +129,14 @@ def _measurement(record: Record) -> Iterator[Line]:
     yield from _parts(record)
     yield from _resources(record)
     if record["disruptions"]:
-        yield (Span(f"  {'disrupted':<15}", "light"), Span(_cut(_disruptions(record["disruptions"]), 83)))
+        yield from _wrapped("disrupted", _disruptions(record["disruptions"]))
     if record["ended"]:
         yield (Span(f"  {_cut(record['ended'], 98)}", "light"),)
     if record["selfcheck"] is not None:
         yield from _selfcheck(record["selfcheck"])
-    for finding in record["findings"]:
+    for finding in grouped(record["findings"]):
         style = "red" if finding["kind"] == "invalid" else "yellow"
-        yield (Span(f"  {finding['rule']}: ", style), Span(_cut(finding["message"], 96 - len(finding["rule"]))))
+        yield from _wrapped(f"{finding['rule']}:", finding["message"], "", style)
 
 
 def _disruptions(events: Sequence[Record]) -> str:
@@ -155,8 +157,8 @@ def _parts(record: Record) -> Iterator[Line]:
     if len(names) < 3:
         return
     means = {name: sum(float(parts.get(name) or 0.0) for parts in runs) / len(runs) for name in names}
-    shown = ", ".join(f"{name} {format_seconds(max(seconds, 0.0))}" for name, seconds in means.items())
-    yield (Span(f"  {'mean time in':<15}"), Span(_cut(shown, 83), "light"))
+    shown = (f"{name} {format_seconds(max(seconds, 0.0))}".replace(" ", "\xa0") for name, seconds in means.items())
+    yield from _wrapped("mean time in", ", ".join(shown))
 
 
 def _resources(record: Record) -> Iterator[Line]:
@@ -178,7 +180,7 @@ def _resources(record: Record) -> Iterator[Line]:
         seconds = sum(one["cpu_seconds"] for one in generator) / answers
         parts.append(f"generator {format_seconds(seconds)}")
     if parts:
-        yield (Span(f"  {'resources':<15}"), Span(_cut(", ".join(parts), 83), "light"))
+        yield from _wrapped("resources", ", ".join(parts))
 
 
 def _selfcheck(check: Record) -> Iterator[Line]:
@@ -258,6 +260,14 @@ def _tally(records: Sequence[Record]) -> Iterator[Line]:
     for outcome, count in outcomes.most_common():
         spans += [Span(f"{count} {outcome}", _STYLES[outcome]), Span(", ")]
     yield tuple(spans[:-1])
+
+
+def _wrapped(label: str, text: str, style: str = "light", label_style: str = "") -> Iterator[Line]:
+    """Yield ``text`` beside its label, in up to four lines. A no-break space is where a line must not end."""
+    first = f"  {label:<14} "
+    lines = textwrap.wrap(text, 100 - 17, initial_indent=" " * (len(first) - 17), max_lines=4, placeholder="…")
+    for index, line in enumerate(lines):
+        yield (Span(first if index == 0 else " " * 17, label_style), Span(line.strip().replace("\xa0", " "), style))
 
 
 def _seconds(value: float | str | None) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "MEANINGS",
     "change",
     "figure",
+    "grouped",
     "headline",
     "interval",
     "is_comparison",
@@ -71,6 +72,17 @@ def headline(records: Sequence[Record]) -> str:
     rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
     word = "verdict" if total == 1 else "verdicts"
     return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
+
+
+def grouped(findings: Sequence[Record]) -> list[Record]:
+    """Return the first finding of each rule, its message with the number of further runs that broke it too."""
+    rules: dict[tuple[str, str], list[Record]] = {}
+    for finding in findings:
+        rules.setdefault((finding["kind"], finding["rule"]), []).append(finding)
+    return [
+        {**first, "message": first["message"] + (f" (and {len(rest)} more of the runs)" if rest else "")}
+        for first, *rest in rules.values()
+    ]
 
 
 def number(value: float | str | None) -> float:

@@ -29,7 +29,11 @@ def test_other(): ...
         ),
         (
             ("--inferbench-repeats=2", "--inferbench-duration=1h", "--inferbench-budget=1min"),
-            "inferbench: 3 tests under baseline, 2 runs each: 8 boots, about 4 min",
+            "inferbench: 3 tests under baseline, up to 2 runs each: 8 boots, up to 4 min",
+        ),
+        (
+            ("--inferbench-duration=1s", "--inferbench-budget=1h"),
+            "inferbench: 3 tests under baseline, up to 12 runs each: 48 boots, up to * min",
         ),
         (
             ("-k", "one", "--inferbench-repeats=1"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_inferbench.measurement import Measurement, Reference
@@ -120,6 +121,22 @@ def test_findings_are_shown_by_their_rule() -> None:
     assert styles(records, "issue-delay: ") == {"red"}
     assert styles(records, "died: ") == {"yellow"}
     assert any("it left 80 ms late" in line for line in lines(records))
+
+
+def test_findings_of_one_rule_are_shown_once() -> None:
+    """Five saturated runs are one line that says so, not five."""
+    found = measurement(findings=tuple(replace(SERVICE, message=f"run {k} (x): slow") for k in range(1, 6)))
+    (line,) = [line for line in lines([record(found)]) if "died: " in line]
+    assert line.endswith("run 1 (x): slow (and 4 more of the runs)")
+
+
+def test_a_service_that_reports_many_parts_is_shown_whole() -> None:
+    """The parts of the latency take as many lines as they need."""
+    timing = {f"stage-number-{k}": np.full(400, 1.5) for k in range(9)}
+    shown = lines([record(measurement(runs=tuple(replace(one, server_timing=timing) for one in runs(2))))])
+    start = next(index for index, line in enumerate(shown) if line.startswith("  mean time in"))
+    text_of_parts = " ".join(line.strip() for line in shown[start : start + 3])
+    assert all(f"stage-number-{k} 1.50 ms" in text_of_parts for k in range(9))
 
 
 def test_the_tally_counts_checks_by_outcome() -> None:
