@@ -68,8 +68,8 @@ class SelfCheck:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values; what is infinite, because so few pairs find nothing, is null."""
+        return {**asdict(self), "noise": [_finite(asdict(noise)) for noise in self.noise]}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, object]) -> SelfCheck:
@@ -77,12 +77,21 @@ class SelfCheck:
         try:
             values = dict(table)
             rows: Sequence[Mapping[str, object]] = values.pop("noise")  # type: ignore[assignment]
-            noise = tuple(Noise(**{**row, "interval": tuple(row["interval"])}) for row in rows)  # type: ignore[arg-type]
+            noise = tuple(_read_noise(row) for row in rows)
             found = cls(noise=noise, **values)  # type: ignore[arg-type]
             found.describe()
         except (KeyError, TypeError, ValueError) as error:
             raise ValidationError(f"not a self-check: {error}") from error
         return found
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    return {name: None if value == math.inf else value for name, value in row.items()}
+
+
+def _read_noise(row: Mapping[str, object]) -> Noise:
+    bounds = {name: math.inf if row[name] is None else row[name] for name in ("detectable", "at_worst")}
+    return Noise(**{**row, **bounds, "interval": tuple(row["interval"])})  # type: ignore[arg-type]
 
 
 def self_check(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_inferbench.capacity import Capacity
     from pytest_inferbench.events import Event
     from pytest_inferbench.harness import Harness, History
+    from pytest_inferbench.kept import Kept
     from pytest_inferbench.measurement import Measurement
     from pytest_inferbench.sides import Sides
     from pytest_inferbench.verdict import Verdict
@@ -39,6 +40,7 @@ class InferbenchSession:
         self._failing: list[Verdict] = []
         self._sides: Sides | None = None
         self._history: History | None = None
+        self._kept: Kept | None = None
         self._display = _Display(config)
         self._run_started = (0.0, 0.0)
 
@@ -105,6 +107,11 @@ class InferbenchSession:
         """Remove the live line, if one is shown."""
         self._display.clear()
 
+    def complete(self) -> None:
+        """Note that there is nothing to resume: every test has had its turn."""
+        if self._kept is not None:
+            self._kept.forget()
+
     def close(self) -> None:
         """Remove the logs of this session."""
         self.clear_display()
@@ -116,6 +123,7 @@ class InferbenchSession:
         from pytest_inferbench.deployment.lock import MachineLock
         from pytest_inferbench.environment import describe_environment
         from pytest_inferbench.harness import Harness, History
+        from pytest_inferbench.kept import Kept, state_of_files
         from pytest_inferbench.measurement import Policy
         from pytest_inferbench.sides import Sides
 
@@ -129,6 +137,10 @@ class InferbenchSession:
             config=settings.config,
             timeout=settings.boot_timeout,
         )
+        environment = describe_environment(settings.root)
+        state = state_of_files(settings.root, without=settings.storage)
+        folder = None if self._cache is None else self._cache.mkdir("inferbench")
+        self._kept = Kept(folder, repr((environment, state)), resuming=settings.resume)
         self._history = History()
         self._history.begin(self._node)
         return Harness(
@@ -136,7 +148,8 @@ class InferbenchSession:
             other=self._sides.other,
             against=settings.against,
             store=BaselineStore(settings.storage),
-            environment=describe_environment(settings.root),
+            environment=environment,
+            kept=self._kept,
             policy=Policy(
                 alpha=settings.alpha,
                 strict=settings.strict,
@@ -168,7 +181,8 @@ class InferbenchSession:
                 self._run_started = (self._run_started[0], total)
             case Drained(profile=profile):
                 began, duration = self._run_started
-                self._remember_overhead(profile, time.monotonic() - began - duration)
+                if duration > 0:  # a closed loop has no length of its own, that could be taken off
+                    self._remember_overhead(profile, time.monotonic() - began - duration)
         self._display.show(event)
 
     def _remember_overhead(self, profile: str, seconds: float) -> None:

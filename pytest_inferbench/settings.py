@@ -58,6 +58,7 @@ class Settings:
     generators: int | str
     selfcheck: bool
     prune: bool
+    resume: bool
     strict: bool
     missing_fails: bool
 
@@ -144,9 +145,15 @@ def _load(config: pytest.Config) -> Settings:
         generators=_generators(values["generators"], "--inferbench-generators"),
         selfcheck=bool(values["selfcheck"]),
         prune=bool(values["prune"]),
+        resume=bool(values["resume"]),
         strict=bool(values["strict"]),
-        missing_fails=bool(os.environ.get("CI")) and not values["allow-missing"],
+        missing_fails=_in_ci() and not values["allow-missing"],
     )
+
+
+def _in_ci() -> bool:
+    """Return whether this is a CI system; some let people set ``CI=false``."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
 def _maybe_seconds(value: str | None, what: str) -> float | None:

@@ -45,6 +45,14 @@ def test_every_process_can_be_configured(bench: Bench) -> None:
     assert [run["requests"] for run in session.measurements[3]["runs"]] == [30]
 
 
+def test_a_closed_loop_leaves_no_mark_on_the_plan(bench: Bench) -> None:
+    """How long its run takes is up to the service: it says nothing about what a boot costs the next session."""
+    bench.configure(tail=CONFIGURATION)
+    bench.pytester.makepyfile(TESTS)
+    bench.run("-k", "users").result.assert_outcomes(passed=1)
+    assert not list(bench.path.glob(".pytest_cache/v/inferbench/*"))
+
+
 def test_sizes_that_nobody_makes_payloads_of_are_refused(bench: Bench) -> None:
     """A trace with sizes and payloads that do not take them: the test fails and says what to do."""
     bench.configure(tail=CONFIGURATION)

@@ -114,11 +114,14 @@ def test_a_mistake_is_one_message_that_names_the_option(settings: Any, arguments
     assert str(caught.value).startswith("inferbench: ")
 
 
-@pytest.mark.parametrize(("ci", "allowed", "fails"), [("true", False, True), ("", False, False), ("true", True, False)])
+@pytest.mark.parametrize(
+    ("ci", "allowed", "fails"),
+    [("true", False, True), ("", False, False), ("true", True, False), ("False", False, False), ("0", False, False)],
+)
 def test_a_missing_baseline_fails_under_ci(
     settings: Any, monkeypatch: pytest.MonkeyPatch, ci: str, allowed: bool, fails: bool
 ) -> None:
-    """CI set and nothing allowed: a gate that never measured fails. An empty variable is none."""
+    """CI set and nothing allowed: a gate that never measured fails. An empty variable is none, and false is no."""
     monkeypatch.setenv("CI", ci)
     assert settings(*["--inferbench-allow-missing"] * allowed).missing_fails is fails
 

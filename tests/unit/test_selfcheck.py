@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -79,6 +81,8 @@ def test_it_survives_json_and_refuses_anything_else() -> None:
     """What is stored is read back; what is not a self-check is refused."""
     before = check()
     assert SelfCheck.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+    single = replace(before, noise=tuple(replace(noise, detectable=inf, at_worst=inf) for noise in before.noise))
+    assert SelfCheck.from_dict(json.loads(json.dumps(single.to_dict(), allow_nan=False))) == single
     for broken in ({}, {**before.to_dict(), "noise": 3}, {**before.to_dict(), "noise": [{}]}, {"pairs": "x"}):
         with pytest.raises(ValidationError, match="not a self-check"):
             SelfCheck.from_dict(broken)
