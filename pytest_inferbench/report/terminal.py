@@ -265,8 +265,9 @@ def _tally(records: Sequence[Record]) -> Iterator[Line]:
 def _wrapped(label: str, text: str, style: str = "light", label_style: str = "") -> Iterator[Line]:
     """Yield ``text`` beside its label, in up to four lines. A no-break space is where a line must not end."""
     first = f"  {label:<14} "
-    lines = textwrap.wrap(text, 100 - 17, initial_indent=" " * (len(first) - 17), max_lines=4, placeholder="…")
-    for index, line in enumerate(lines):
+    wrapper = textwrap.TextWrapper(100 - 17, " " * (len(first) - 17), max_lines=4, placeholder="…")
+    wrapper.break_on_hyphens = False
+    for index, line in enumerate(wrapper.wrap(text)):
         yield (Span(first if index == 0 else " " * 17, label_style), Span(line.strip().replace("\xa0", " "), style))
 
 

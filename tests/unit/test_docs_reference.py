@@ -49,7 +49,7 @@ def first_column(page: str, heading: str) -> set[str]:
 def test_generated_parts_are_fresh(page: str) -> None:
     """What stands in the page is what the code says now; ``python docs/generate.py`` brings it there."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert generate.rewritten(text) == text
+    assert generate.rewritten(text) == text, "run: python docs/generate.py"
 
 
 def test_every_kind_of_generated_part_is_on_some_page() -> None:
