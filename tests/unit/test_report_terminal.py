@@ -135,7 +135,7 @@ def test_a_service_that_reports_many_parts_is_shown_whole() -> None:
     timing = {f"stage-number-{k}": np.full(400, 1.5) for k in range(9)}
     shown = lines([record(measurement(runs=tuple(replace(one, server_timing=timing) for one in runs(2))))])
     start = next(index for index, line in enumerate(shown) if line.startswith("  mean time in"))
-    text_of_parts = " ".join(line.strip() for line in shown[start : start + 3])
+    text_of_parts = " ".join(line.strip() for line in shown[start : start + 4])
     assert all(f"stage-number-{k} 1.50 ms" in text_of_parts for k in range(9))
 
 
