@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from pytest_inferbench.baselines import Baseline, BaselineStore
 from pytest_inferbench.capacity import Capacity, CapacitySearch
@@ -15,6 +16,7 @@ from pytest_inferbench.deployment.lock import MachineLock
 from pytest_inferbench.errors import BaselineError, NewerBaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
+from pytest_inferbench.kept import Kept
 from pytest_inferbench.measurement import Measurement, Policy, Reference
 from pytest_inferbench.plan import Plan, Stop
 from pytest_inferbench.run import Run
@@ -46,6 +48,11 @@ class History:
         """Note that ``test`` starts, perhaps not for the first time."""
         self._test, self._position = test, 0
 
+    @property
+    def next(self) -> tuple[str, int]:
+        """What tells the next measurement from all others: the test, and how many came before it there."""
+        return self._test, self._position
+
     def pairs(self) -> list[Pair]:
         """Return the list to add to: of earlier attempts, what the examiner did not spoil."""
         key = (self._test, self._position)
@@ -64,11 +71,11 @@ class Harness:
 
     ``side`` makes the side under test from the name of a profile, ``other`` the one it is interleaved with (None: it
     is measured alone, and held against its stored baseline, or against nothing if it is ``against`` itself).
-    ``test`` names the running test. ``budget`` (seconds, per measurement): where there is a reference, look in
-    between, and go on only while undecided and within it, at most ``most_repeats`` times (None: until the last
-    planned look). ``generators``: how many processes issue a load, or the address of a Dask scheduler. ``observe``
-    hears what happens, ``on_measured`` and ``on_capacity`` (with the name of the test) and ``on_verdict`` what came
-    out.
+    ``test`` names the running test. ``kept`` remembers what is measured for a session that resumes this one.
+    ``budget`` (seconds, per measurement): where there is a reference, look in between, and go on only while
+    undecided and within it, at most ``most_repeats`` times (None: until the last planned look). ``generators``: how
+    many processes issue a load, or the address of a Dask scheduler. ``observe`` hears what happens, ``on_measured``
+    and ``on_capacity`` (with the name of the test) and ``on_verdict`` what came out.
     """
 
     side: Callable[[str], Side]
@@ -90,6 +97,7 @@ class Harness:
     on_verdict: Callable[[Measurement, Verdict], None]
     on_capacity: Callable[[str, Capacity], None]
     generators: int | str = 1
+    kept: Kept = field(default_factory=lambda: Kept(None))
 
     async def measure(
         self,
@@ -120,16 +128,26 @@ class Harness:
             margin=margin,
             alpha=self.policy.alpha,
         )
+        name = _name(self.history.next, load, candidate, other, self.seed)
         pairs = self.history.pairs()
+        resumed = 0
         if rerun := len(pairs):
             plan = replace(plan, looks=(rerun + plan.looks[-1 if len(plan.looks) == 1 else 0],))
+        else:
+            kept = self.kept.load(*name) or []
+            pairs += [pair for pair in kept if all(trial.valid for trial in pair.values())][: plan.most]
+            resumed = len(pairs)
+        keep = partial(self.kept.store, pairs, *name)
         await self._acquire()
         try:
-            stop = await self._trials(plan, pairs, load, candidate, other, stored)
+            stop = await self._trials(plan, pairs, load, candidate, other, stored, keep)
         finally:
             self.lock.release()
         if rerun:
             stop = replace(stop, reason=f"a rerun: {rerun} of these {len(pairs)} runs are those of earlier attempts")
+        elif resumed:
+            note = f"resumed: {resumed} of these {len(pairs)} runs are those of the interrupted session"
+            stop = replace(stop, reason="; ".join(filter(None, (stop.reason, note))))
         if other is not None:
             runs = tuple(pair["reference"].run for pair in pairs)
             stored = Reference(label=_label(other), runs=runs)
@@ -142,11 +160,15 @@ class Harness:
     async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine."""
         test, side = self.test(), self.side(profile)
-        await self._acquire()
-        try:
-            found = await search.find(side, slo, boots=boots)
-        finally:
-            self.lock.release()
+        name = ("capacity", test, profile, side.profile, slo, search.seed, search.duration, search.precision, boots)
+        found: Capacity | None = self.kept.load(*name)
+        if found is None:
+            await self._acquire()
+            try:
+                found = await search.find(side, slo, boots=boots)
+            finally:
+                self.lock.release()
+            self.kept.store(found, *name)
         self.on_capacity(test, found)
         return found
 
@@ -186,11 +208,21 @@ class Harness:
         candidate: Side,
         other: Side | None,
         stored: Reference | None,
+        keep: Callable[[], None],
     ) -> Stop:
-        """Run pairs until the plan ends, adding to ``pairs``."""
+        """Run pairs until the plan ends, adding to ``pairs``; ``keep`` is called after each."""
         sides = {"candidate": candidate} if other is None else {"reference": other, "candidate": candidate}
         started, before = time.monotonic(), len(pairs)
         while True:
+            if pairs:
+                elapsed, fresh = time.monotonic() - started, len(pairs) - before
+                spent = self.budget is not None and fresh > 0 and elapsed + elapsed / fresh > self.budget
+                reference: Sequence[Run] = () if stored is None else stored.runs
+                if other is not None:
+                    reference = [pair["reference"].run for pair in pairs]
+                stop = plan.stop(reference, [pair["candidate"].run for pair in pairs], spent=spent)
+                if stop is not None:
+                    return stop
             seed = self.seed + len(pairs)
             pair: Pair = {}
             for role in sides if len(pairs) % 2 == 0 else reversed(sides):
@@ -203,14 +235,7 @@ class Harness:
                 named = (replace(f, message=f"run {number} ({side.name}): {f.message}") for f in trial.findings)
                 pair[role] = replace(trial, findings=tuple(named))
             pairs.append(pair)
-            elapsed = time.monotonic() - started
-            spent = self.budget is not None and elapsed + elapsed / (len(pairs) - before) > self.budget
-            reference: Sequence[Run] = () if stored is None else stored.runs
-            if other is not None:
-                reference = [pair["reference"].run for pair in pairs]
-            stop = plan.stop(reference, [pair["candidate"].run for pair in pairs], spent=spent)
-            if stop is not None:
-                return stop
+            keep()
 
     def _finish(
         self,
@@ -296,6 +321,13 @@ def _read_self_check(table: Mapping[str, object] | None) -> SelfCheck | None:
         return SelfCheck.from_dict(table)
     except ValidationError:
         return None  # a note of the machine's noise that cannot be read must not cost the comparison
+
+
+def _name(place: tuple[str, int], load: Load, candidate: Side, other: Side | None, seed: int) -> tuple[object, ...]:
+    """Return all that two runs must share to be of one measurement, besides the files of the project."""
+    issued = (load.workload.identity, load.target, load.drain_timeout, load.generators, load.disruptions)
+    sides = [(side.name, side.profile) for side in (candidate, other) if side is not None]
+    return (place, issued, sides, seed)
 
 
 def _label(side: Side) -> str:

@@ -113,6 +113,12 @@ OPTIONS = (
     Option("strict", "INCONCLUSIVE, UNCERTAIN and NO_BASELINE fail too", kind="flag"),
     Option("allow-missing", "NO_BASELINE does not fail, although CI is set", kind="flag"),
     Option(
+        "resume",
+        "go on with the session that was interrupted: take up its runs where nothing has changed since",
+        kind="flag",
+        ini=False,
+    ),
+    Option(
         "init",
         "write a commented configuration and a first benchmark for the service found here, and stop",
         kind="flag",
