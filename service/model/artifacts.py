@@ -1,6 +1,7 @@
 """What ONNX Runtime serves: the exported graph, and its int8 form, cached by the content hash of their source.
 
-No graph fusions are applied beforehand: onnxruntime's own session optimizations reach the same speed on these graphs.
+Layers that ONNX Runtime has one operator for (bias and GELU, residual and layer norm) are fused in the fp32 graph: in
+the quantized one its sessions no longer recognize all of them, and int8 inference takes 5 to 10 % longer.
 """
 
 # transformers leaves parts of its interface untyped.
@@ -8,11 +9,12 @@ No graph fusions are applied beforehand: onnxruntime's own session optimizations
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +29,7 @@ from service.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-ARTIFACT_VERSION: Final = 1
+ARTIFACT_VERSION: Final = 2
 GRAPH_FILE: Final = "model.onnx"
 OPSET: Final = 18
 # The largest difference of logits that an fp32 export may show: float noise, far from any decision.
@@ -87,7 +89,9 @@ def _export(source: Source, folder: Path) -> Mapping[str, Any]:
         raise ServiceError(f"torch.onnx.export gave no graph for {source.name}.")
     progress.step("writing the graph", 60)
     program.save(str(folder / GRAPH_FILE))
-    progress.step("comparing with the source", 15)
+    progress.step("fusing layers", 5)
+    _fuse(folder / GRAPH_FILE)
+    progress.step("comparing with the source", 10)
     difference = _largest_difference(wrapped, folder / GRAPH_FILE, pad)
     if not difference <= EXPORT_TOLERANCE:
         raise ServiceError(
@@ -96,6 +100,27 @@ def _export(source: Source, folder: Path) -> Mapping[str, Any]:
         )
     progress.step("done", 10)
     return {"pad": pad, "largest_difference": difference, "torch": torch.__version__}
+
+
+def _fuse(graph: Path) -> None:
+    """Replace what ONNX Runtime has one operator for; the graph then runs nowhere else."""
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    with _without_advice():
+        # The heads and their size are found in the graph. No optimization by a session: it would fit this CPU alone.
+        fused = optimize_model(str(graph), model_type="bert", num_heads=0, hidden_size=0, opt_level=0)
+        fused.save_model_to_file(str(graph))
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep what onnxruntime's tools advise through the root logger, which changes nothing here, to themselves."""
+    root_logger, level = logging.getLogger(), logging.getLogger().level
+    root_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root_logger.setLevel(level)
 
 
 def _example(batch: int, length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,17 +158,12 @@ def _quantize(source: Source, root: Path, folder: Path) -> Mapping[str, Any]:
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    root_logger, level = logging.getLogger(), logging.getLogger().level
-    # It advises, through the root logger, a preprocessing that changes nothing here.
-    root_logger.setLevel(logging.ERROR)
-    try:
+    with _without_advice():
         # Seven bits of weight: eight overflow the 16-bit sums of CPUs without VNNI, and labels would depend on the CPU.
         quantize_dynamic(
             exported.folder / GRAPH_FILE, folder / GRAPH_FILE,
             weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
         )  # fmt: skip
-    finally:
-        root_logger.setLevel(level)
     shutil.copyfile(exported.folder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     progress.step("done", 100)
     return {"pad": exported.info["pad"], "onnxruntime": onnxruntime.__version__}
