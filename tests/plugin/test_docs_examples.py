@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import importlib.util
+import inspect
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -17,6 +21,15 @@ from tests.plugin.conftest import Bench, Session
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"
+
+
+def blocks(page: Path) -> list[str]:
+    """The Python blocks of a page, without those that come from the code or from an example."""
+    text = re.sub(r"<!-- generated: .*?<!-- end -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"^```python[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+PAGES = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md")) if blocks(path)]
 
 
 def run(bench: Bench, example: str, *options: str) -> Session:
@@ -78,3 +91,42 @@ def test_every_configuration_in_the_docs_can_be_read() -> None:
     for path in EXAMPLES.rglob("pyproject.toml"):
         assert "inferbench" in tomllib.loads(path.read_text(encoding="utf-8"))["tool"]
         assert read_project(path.parent, None).workloads
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_in_the_text_is_complete(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block can be copied: it is valid, and imports what it uses."""
+    monkeypatch.setenv("TOKEN", "secret")
+    for number, block in enumerate(blocks(DOCS / page), start=1):
+        names: dict[str, object] = {"__name__": "example"}
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
+        for found in list(names.values()):
+            if inspect.iscoroutinefunction(found):
+                assert set(found.__code__.co_names) <= {*names, *dir(builtins), *_attributes(block)}
+
+
+def _attributes(block: str) -> set[str]:
+    return {node.attr for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Attribute)}
+
+
+def test_the_benchmarks_of_the_reference_run(bench: Bench) -> None:
+    """The spike is issued, and the frozen service is measured and survives; capacities have tests of their own."""
+    (block,) = blocks(DOCS / "reference" / "fixtures.md")
+    bench.pytester.makepyfile(block)
+    session = bench.run("-k", "not capacity", "--inferbench-duration=3s", repeats=2)
+    session.result.assert_outcomes(passed=2, deselected=1)
+    assert [m["workload"]["process"] for m in session.measurements] == ["gamma", "poisson"]
+    assert session.measurements[1]["disruptions"][0]["kind"] == "Freeze"
+
+
+def test_the_python_of_the_reference_compares(bench: Bench) -> None:
+    """Two endpoints are loaded in turns without any test's fixtures, and compared."""
+    (block,) = blocks(DOCS / "reference" / "python.md")
+    check = """
+async def test_it(inference_service):
+    with inference_service.running() as url:
+        comparison = await compared(f"{url}/predict", f"{url}/predict")
+    assert comparison.pairs == 3
+"""
+    bench.pytester.makepyfile(block.replace("duration=5", "duration=1") + check)
+    bench.run().result.assert_outcomes(passed=1)

@@ -99,3 +99,11 @@ def test_every_key_of_the_result_has_a_meaning() -> None:
     """The published schema says of each key what it is."""
     empty = re.findall(r"^\| `[^`]+` \| .* \|  \|$", (REFERENCE / "results.md").read_text(), re.MULTILINE)
     assert empty == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_links_of_the_pages_outside_the_site_lead_somewhere(page: str) -> None:
+    """What the strict build of the site does not see: each relative link names a file of this repository."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)}
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
