@@ -3,8 +3,8 @@
 A queue that only grows makes every answer late, so that an overloaded service does all of its work for nothing. A
 short queue is no such thing: a burst is served, and nobody is the worse for it. The difference is how long it lasts.
 As with CoDel (Nichols and Jacobson, "Controlling queue delay", ACM Queue 10(5), 2012), the queue counts as standing
-once the expected wait has stayed above its target for a whole interval; from then on, and until it falls below the
-target, only those are let in whose wait is within the target.
+once the expected wait has stayed above its target for a whole interval; from then on, and until it has stayed below
+for a whole interval too, only those are let in whose wait is within the target.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Admission:
         self._tokens = 0
         self._ns_per_token = 0.0
         self._running: list[Running] = []
-        self._short_ns = clock()
+        self._standing = False
+        # When the wait was last on the side of the target that the state says.
+        self._agreed_ns = clock()
 
     @property
     def waiting_tokens(self) -> int:
@@ -84,9 +86,11 @@ class Admission:
         if not self._target_ns:
             return None
         now, wait_ns = self._clock(), self.expected_wait_ns
-        if wait_ns <= self._target_ns:
-            self._short_ns = now
-            return None
-        if now - self._short_ns < INTERVAL_NS:
+        long = wait_ns > self._target_ns
+        if long == self._standing:
+            self._agreed_ns = now
+        elif now - self._agreed_ns >= INTERVAL_NS:
+            self._standing, self._agreed_ns = long, now
+        if not (long and self._standing):
             return None
         return max(1, math.ceil(wait_ns / 1e9))

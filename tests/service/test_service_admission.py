@@ -60,7 +60,7 @@ def test_two_streams_halve_the_wait() -> None:
 
 
 def test_a_burst_is_let_in_and_a_standing_queue_is_not() -> None:
-    """Proves that a long wait alone refuses nobody, one that lasts an interval does, and a short one ends it."""
+    """Proves that a long wait alone refuses nobody, one that lasts an interval does, as long as it is long."""
     clock = _Clock()
     admission = _taught(clock, target_ms=50)
     assert admission.retry_after_s() is None
@@ -73,7 +73,22 @@ def test_a_burst_is_let_in_and_a_standing_queue_is_not() -> None:
     admission.left(2960)
     assert admission.retry_after_s() is None
     admission.entered(2960)
-    assert admission.retry_after_s() is None, "a new burst begins a new interval"
+    assert admission.retry_after_s() == 3, "one short moment does not let a whole interval's requests in"
+
+
+def test_a_short_queue_for_an_interval_ends_it() -> None:
+    """Proves that after an interval without a long wait a new burst is let in again."""
+    clock = _Clock()
+    admission = _taught(clock, target_ms=50)
+    admission.entered(3000)
+    clock.pass_ms(INTERVAL_NS / MS)
+    assert admission.retry_after_s() == 3
+    admission.left(2960)
+    assert admission.retry_after_s() is None
+    clock.pass_ms(INTERVAL_NS / MS)
+    assert admission.retry_after_s() is None
+    admission.entered(2960)
+    assert admission.retry_after_s() is None
 
 
 def test_a_client_is_never_told_to_come_back_at_once() -> None:
