@@ -29,9 +29,11 @@ DEFAULT_NAMESPACE = "inferbench"
 _LAST_CPU = 4095
 _TABLES = ("runtime", "service", "deployment")
 _KEYS_OF = {
-    "local": ("affinity", "port"),
+    "local": ("affinity", "port", "nice", "environment"),
     "kubernetes": ("context", "namespace", "overlay", "image", "replicas"),
 }
+#: What concerns only whoever starts the processes, and is not handed on to them.
+_UNTOLD = ("nice", "environment")
 _DNS_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -46,16 +48,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class DeploymentSpec:
     """How the service is deployed.
 
-    ``kind``: ``local`` (processes on this machine) or ``kubernetes``. ``workers``: processes that serve requests, in
-    each pod. Of ``local``: ``affinity``, the CPUs that the whole service may use, None for all; ``port``, 0 picks a
-    free one. Of ``kubernetes``: ``overlay``, the manifests, below the project's root; ``context`` of the kubeconfig,
-    None for its current one; ``namespace``; ``image`` and ``replicas``, None for what the overlay says.
+    ``kind``: ``local`` (processes on this machine) or ``kubernetes``. ``workers``: processes that serve requests,
+    in each pod. Of ``local``: ``affinity``, the CPUs that the whole service may use, None for all; ``port``, 0
+    picks a free one; ``nice``, the scheduling priority (-20 first, 19 last); ``environment``, variables added to
+    those of pytest (another memory allocator: ``LD_PRELOAD``). Of ``kubernetes``: ``overlay``, the manifests, below
+    the project's root; ``context`` of the kubeconfig, None for its current one; ``namespace``; ``image`` and
+    ``replicas``, None for what the overlay says.
     """
 
     kind: str = "local"
     workers: int = 1
     affinity: tuple[int, ...] | None = None
     port: int = 0
+    nice: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
     context: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     overlay: str | None = None
@@ -81,6 +87,7 @@ class DeploymentSpec:
         workers = _integer(table.get("workers", 1), f"{where}.workers", low=1, high=1024)
         port = _integer(table.get("port", 0), f"{where}.port", low=0, high=65535)
         affinity = table.get("affinity")
+        nice = _integer(table.get("nice", 0), f"{where}.nice", low=-20, high=19)
         namespace = table.get("namespace", DEFAULT_NAMESPACE)
         if not isinstance(namespace, str) or len(namespace) > 63 or not _DNS_LABEL.fullmatch(namespace):
             raise ConfigurationError(
@@ -91,6 +98,8 @@ class DeploymentSpec:
             kind=kind,
             workers=workers,
             port=port,
+            nice=nice,
+            environment=_variables(table.get("environment", {}), f"{where}.environment"),
             affinity=None if affinity is None else _cpus(affinity, f"{where}.affinity"),
             context=_word(table, "context", where),
             namespace=namespace,
@@ -112,7 +121,8 @@ class Profile:
     def to_json(self) -> str:
         """Return what the service is handed in ``INFERBENCH_PROFILE``."""
         kind = self.deployment.kind
-        deployment = {name: getattr(self.deployment, name) for name in ("kind", "workers", *_KEYS_OF[kind])}
+        told = (name for name in _KEYS_OF[kind] if name not in _UNTOLD)
+        deployment = {name: getattr(self.deployment, name) for name in ("kind", "workers", *told)}
         tables = {"runtime": dict(self.runtime), "service": dict(self.service), "deployment": deployment}
         return json.dumps({"name": self.name, **tables}, sort_keys=True)
 
@@ -171,6 +181,15 @@ def _integer(value: object, what: str, *, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigurationError(f"{what}: expected a whole number from {low} to {high}, got {value!r}")
     return value
+
+
+def _variables(value: object, what: str) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{what}: expected a table of variables, got {value!r}")
+    for name, text in value.items():
+        if not isinstance(text, str) or not name or "=" in name or "\0" in name + text:
+            raise ConfigurationError(f"{what}.{name}: expected the text of an environment variable, got {text!r}")
+    return dict(value)
 
 
 def _cpus(value: object, what: str) -> tuple[int, ...]:

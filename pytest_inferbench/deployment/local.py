@@ -164,9 +164,11 @@ class LocalService:
         command = self.launch.arguments(port=self.port, profile=self.profile)
         cpus = self.profile.deployment.affinity or ()
         _require_cpus(cpus, self.profile.name)
-        affinity = ",".join(map(str, cpus))
+        affinity, nice = ",".join(map(str, cpus)), self.profile.deployment.nice
+        _require_priority(nice, self.profile.name)
         environment = {
             **os.environ,
+            **self.profile.deployment.environment,
             "INFERBENCH_PROFILE": self.profile.to_json(),
             "BENTOML_DO_NOT_TRACK": "True",
             "PYTHONUNBUFFERED": "1",
@@ -176,7 +178,7 @@ class LocalService:
             here = [str(folder) for folder in (self.launch.cwd, self.launch.cwd / "src") if folder.is_dir()]
             environment["PYTHONPATH"] = os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, "--", *command],
+            [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, str(nice), "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self.launch.cwd,
@@ -242,6 +244,14 @@ def _require_cpus(cpus: Sequence[int], profile: str) -> None:
         raise DeploymentError(
             f"deployment.affinity of profile {profile!r} names CPU {', '.join(map(str, sorted(missing)))}, but this "
             f"process may only use {', '.join(map(str, sorted(usable)))}; correct it there"
+        )
+
+
+def _require_priority(nice: int, profile: str) -> None:
+    if nice < 0 and os.geteuid() != 0:
+        raise DeploymentError(
+            f"deployment.nice of profile {profile!r} is {nice}: only root may put processes before all others; "
+            "use 0 or more there"
         )
 
 

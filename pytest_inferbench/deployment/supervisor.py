@@ -1,6 +1,6 @@
 """A small process between pytest and the service, so that nothing of the service outlives pytest.
 
-Run as ``python -P supervisor.py LOG AFFINITY -- COMMAND...`` with a pipe as standard input. The pipe is the leash:
+Run as ``python -P supervisor.py LOG AFFINITY NICE -- COMMAND...`` with a pipe as standard input. The pipe is the leash:
 when it closes, because pytest let go of it or died of whatever cause, the service's whole tree is ended: SIGTERM to the
 command, and after a grace period SIGKILL to every descendant. The pid of the command is the first line of standard
 output; the word "restart" ends the command likewise and starts it again, and the next line is its new pid.
@@ -36,13 +36,14 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _prepare_child(affinity: list[int]) -> None:
-    """Between fork and exec: default signals again, die with the supervisor if that is killed, use the given CPUs."""
+def _prepare_child(affinity: list[int], nice: int) -> None:
+    """Between fork and exec: default signals again, die with the supervisor if that is killed; CPUs and priority."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if affinity and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, affinity)
+    os.nice(nice)
 
 
 def _kill_descendants() -> None:
@@ -96,10 +97,10 @@ def _bound(log: io.RawIOBase) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the command until it exits or the leash is let go; return its exit status (128 + signal if killed)."""
-    log_path, affinity_text, separator, *command = argv
+    log_path, affinity_text, nice_text, separator, *command = argv
     if separator != "--" or not command:
-        raise SystemExit("usage: supervisor.py LOG AFFINITY -- COMMAND...")
-    affinity = [int(cpu) for cpu in affinity_text.split(",") if cpu]
+        raise SystemExit("usage: supervisor.py LOG AFFINITY NICE -- COMMAND...")
+    affinity, nice = [int(cpu) for cpu in affinity_text.split(",") if cpu], int(nice_text)
     for number in _IGNORED:
         # Ending is the leash's business. A signal meant for pytest's group must not cut the clean-up short.
         signal.signal(number, signal.SIG_IGN)
@@ -113,7 +114,7 @@ def main(argv: list[str]) -> int:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=lambda: _prepare_child(affinity),
+                    preexec_fn=lambda: _prepare_child(affinity, nice),
                 )
             except OSError as error:
                 log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())

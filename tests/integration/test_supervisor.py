@@ -23,7 +23,7 @@ def supervised(log: Path, program: str) -> Iterator[subprocess.Popen[str]]:
         f"supervisor.LOG_LIMIT, supervisor.LOG_KEPT = {LIMIT}, {KEPT}\n"
         "sys.exit(supervisor.main(sys.argv[1:]))\n"
     )
-    words = [sys.executable, "-c", code, str(log), "", "--", sys.executable, "-c", program]
+    words = [sys.executable, "-c", code, str(log), "", "0", "--", sys.executable, "-c", program]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         try:
             yield process

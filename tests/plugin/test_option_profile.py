@@ -54,17 +54,20 @@ def test_the_profile_reaches_the_service_resolved(bench: Bench) -> None:
         [tool.inferbench.profiles.child]
         extends = "baseline"
         service = { batching = true }
-        deployment = { workers = 2, affinity = [0] }
+        deployment = { workers = 2, affinity = [0], nice = 3, environment = { MALLOC_ARENA_MAX = "1" } }
         """
     )
     bench.pytester.makepyfile(
         """
-        import os, json, pathlib
+        import os, json, pathlib, psutil
 
         def test_boot(inference_service):
             with inference_service.running():
                 boot = json.loads(pathlib.Path("boots.jsonl").read_text())
                 assert os.sched_getaffinity(boot["pids"][0]) == {0}
+                service = psutil.Process(boot["pids"][0])
+                assert service.nice() == min(19, psutil.Process().nice() + 3)
+                assert service.environ()["MALLOC_ARENA_MAX"] == "1"
         """
     )
     bench.run("--profile=child").result.assert_outcomes(passed=1)

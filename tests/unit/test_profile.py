@@ -51,6 +51,12 @@ def test_baseline_always_exists_and_may_be_written_out() -> None:
         ({"a": {"deployment": {"affinity": "3-1"}}}, "affinity: expected CPUs"),
         ({"a": {"deployment": {"affinity": "x"}}}, "affinity: expected CPUs"),
         ({"a": {"deployment": {"affinity": [-1]}}}, "affinity: expected a whole number"),
+        ({"a": {"deployment": {"nice": 20}}}, "nice: expected a whole number from -20 to 19, got 20"),
+        ({"a": {"deployment": {"environment": "A=1"}}}, "environment: expected a table of variables, got 'A=1'"),
+        (
+            {"a": {"deployment": {"environment": {"A": 1}}}},
+            "environment.A: expected the text of an environment variable",
+        ),
     ],
 )
 def test_a_mistake_names_its_place(tables: dict[str, object], message: str) -> None:

@@ -1,0 +1,140 @@
+"""What single settings of the profile `optimized` bring: each changed alone, all in turns, several boots of each.
+
+    python benchmarks/studies/service_settings.py [--rounds 2] [--seconds 6] [--only NAME ...] [--overload 300]
+
+Each boot is kept busy with 16 requests in flight (sustained rate, CPU per request, p95), and then gets Poisson arrivals
+at a rate that no variant can serve (--overload): how many answers per second come within 250 ms of when they were due.
+The table has the median over the rounds, and the ratio of the sustained rate to that of `optimized` in the same round
+as lowest to highest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gate_calibration import table
+from serving_limit import IN_FLIGHT, LIMIT_SECONDS, ROOT, texts
+
+from pytest_inferbench import Poisson, Target
+from pytest_inferbench.deployment.local import Launch, LocalService
+from pytest_inferbench.deployment.lock import MachineLock
+from pytest_inferbench.environment import describe_environment
+from pytest_inferbench.loadgen import LoadGenerator
+from pytest_inferbench.profile import Profile, resolve_profile
+from pytest_inferbench.project import read_project
+from pytest_inferbench.resources import measured_resources
+from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.warmup import warm_up
+
+REFERENCE = "optimized"
+#: What each variant changes.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    REFERENCE: {},
+    "one inference at a time, on 2 threads": {"runtime": {"threads": 2, "streams": 1}},
+    "2 workers of one inference each": {"runtime": {"streams": 1}, "deployment": {"workers": 2}},
+    "batches of up to 8": {"service": {"max_batch_size": 8}},
+    "batches of up to 16": {"service": {"max_batch_size": 16}},
+    "nobody refused": {"service": {"queue_target_ms": 0}},
+    "access log, tracing and metrics on": {"service": {"access_log": True, "tracing": True, "metrics": True}},
+    "BentoML's adaptive batching": {
+        "runtime": {"threads": 2, "streams": 1},
+        "service": {"batcher": "bentoml", "max_batch_size": 16, "queue_target_ms": 0},
+    },
+    "ONNX Runtime fp32": {"runtime": {"precision": "fp32"}},
+    "torch fp32": {"runtime": {"engine": "torch", "precision": "fp32", "threads": 2, "streams": 1}},
+    "torch bf16": {"runtime": {"engine": "torch", "precision": "bf16", "threads": 2, "streams": 1}},
+    "torch fp32, compiled": {
+        "runtime": {"engine": "torch", "precision": "fp32", "threads": 2, "streams": 1, "compiled": True}
+    },
+    "jemalloc": {"deployment": {"environment": {"LD_PRELOAD": ctypes.util.find_library("jemalloc") or ""}}},
+    "priority of the service raised (nice -10)": {"deployment": {"nice": -10}},
+}
+
+
+def profile_of(changes: Mapping[str, Mapping[str, Any]]) -> Profile:
+    """Return `optimized` with what a variant changes."""
+    shipped = read_project(ROOT, None).profiles[REFERENCE]
+    base = {"runtime": dict(shipped.runtime), "service": dict(shipped.service)}
+    return resolve_profile("variant", {REFERENCE: base, "variant": {"extends": REFERENCE, **changes}}, where="study")
+
+
+async def measure(name: str, options: argparse.Namespace, logs: Path, number: int) -> dict[str, float]:
+    """Return what one boot of a variant does."""
+    project = read_project(ROOT, None)
+    launch = Launch(service=project.service, ready=project.ready, cwd=ROOT, boot_timeout=300.0)
+    service = LocalService(profile_of(VARIANTS[name]), launch, log=logs / f"{number}.log")
+    try:
+        await asyncio.to_thread(service.boot)
+        endpoint = Target("/classify", timeout=60.0).at(service.url)
+        closed = partial(LoadGenerator(endpoint).issue_closed, concurrency=IN_FLIGHT)
+        await warm_up(LoadGenerator(endpoint), texts(96), service, lambda event: None)
+        pilot = await closed(texts(64))
+        with measured_resources(service.pid) as meter:
+            busy = await closed(texts(max(100, round(pilot.throughput * options.seconds))))
+        used = meter.resources
+        cpu = used.service.cpu_seconds if used and used.service else float("nan")
+        schedule = Poisson(options.overload).schedule(options.seconds, number)
+        over = await LoadGenerator(endpoint, drain_timeout=15.0).issue(schedule, texts(len(schedule), number))
+    finally:
+        service.stop()
+    return {
+        "sustained": busy.throughput,
+        "cpu": 1e3 * cpu / len(busy),
+        "p95": 1e3 * quantile(busy.latencies, 0.95),
+        "good": int((over.latencies <= LIMIT_SECONDS).sum()) / options.seconds,
+    }
+
+
+def main() -> None:
+    """Measure all variants in turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a run")
+    parser.add_argument("--overload", type=float, default=300.0, help="arrivals per second")
+    parser.add_argument("--only", action="append", metavar="NAME", help="with optimized, these alone; repeatable")
+    options = parser.parse_args()
+    names = [name for name in VARIANTS if not options.only or name in (REFERENCE, *options.only)]
+    if "jemalloc" in names and ctypes.util.find_library("jemalloc") is None:
+        names.remove("jemalloc")
+        print("jemalloc: skipped, not installed on this machine")
+    if "priority of the service raised (nice -10)" in names and os.geteuid() != 0:
+        names.remove("priority of the service raised (nice -10)")
+        print("priority: skipped, only root may raise it")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    lock = MachineLock()
+    while not lock.try_acquire():
+        time.sleep(1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.rounds):
+            for name in names if number % 2 == 0 else reversed(names):
+                found[name].append(asyncio.run(measure(name, options, Path(folder), number)))
+                print(f"{number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+    lock.release()
+    environment = describe_environment(ROOT)
+    print(
+        f"\n{environment.cpu}, {environment.cpus} CPUs; {options.rounds} boots of each in turns, runs of "
+        f"{options.seconds:g} s; overload: {options.overload:g}/s.\n"
+    )
+    rows = []
+    for name in names:
+        median = {key: float(np.median([one[key] for one in found[name]])) for key in found[name][0]}
+        ratios = [one["sustained"] / base["sustained"] for one, base in zip(found[name], found[REFERENCE], strict=True)]
+        spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        figures = [f"{median[key]:.{digits}f}" for key, digits in (("cpu", 1), ("p95", 0), ("good", 0))]
+        rows.append([name, f"{median['sustained']:.0f}", spread, *figures])
+    table(["", "sustained /s", "of optimized", "CPU ms/request", "p95 ms", "in time /s, overloaded"], rows)
+
+
+if __name__ == "__main__":
+    main()
