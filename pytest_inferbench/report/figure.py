@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-__all__ = ["COLOURS", "HATCHES", "Canvas", "Plot", "cut", "draw", "seconds_axis", "short_seconds"]
+__all__ = ["COLOURS", "HATCHES", "Canvas", "Plot", "cut", "draw", "seconds_axis", "short_seconds", "ticks"]
 
 #: What is drawn in the colour on the left is shown in the variable on the right, light or dark as the page is.
 COLOURS = {
@@ -34,7 +34,8 @@ COLOURS = {
     "part-6": "#860000",
 }
 #: Parts are told apart without colours too.
-HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")
+#: Of lines only: each dot of a dotted one is a path of its own, a hundred kilobytes in all.
+HATCHES = ("", "///", "\\\\\\", "|||", "xxx", "---")
 
 _STYLE: dict[Any, Any] = {  # typed by some versions of matplotlib only
     "svg.fonttype": "none",
@@ -63,7 +64,11 @@ _STYLE: dict[Any, Any] = {  # typed by some versions of matplotlib only
 _WIDTH = 4.5  # inches, 324 units: a little less than a phone, where the text then has its own size
 _ID = re.compile(r'\bid="([^"]+)"')
 _DECIMALS = re.compile(r"(\d+\.\d)\d+")
-_PATH = re.compile(r'\bd="[^"]+"')
+_NUMBERS = re.compile(r'\b(?:d|x|y)="[^"]+"')
+#: What matplotlib writes and nobody sees; the font is the page's.
+_IDLE = re.compile(
+    r""" transform="rotate\(-0 [^"]*"|font-family: [^;"]+;? ?|<defs>\s*<style.*?</style>\s*</defs>""", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +118,14 @@ def _embed(svg: str, name: str, label: str) -> str:
     svg = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", svg)
     for variable, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    svg = _PATH.sub(lambda found: _DECIMALS.sub(r"\1", found[0]).replace("\n", ""), svg)
+    svg = _IDLE.sub("", svg)
+    svg = _NUMBERS.sub(lambda found: _DECIMALS.sub(r"\1", found[0]).replace("\n", ""), svg)
     svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
     view = re.search(r'viewBox="[^"]+"', svg)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" {view[0] if view else ""} role="img" aria-label="{_quoted(label)}">'
     )
-    return head + re.sub(r"^<svg[^>]*>", "", svg, count=1).replace("\n", " ")
+    return head + re.sub(r"\s+", " ", re.sub(r"^<svg[^>]*>", "", svg, count=1))
 
 
 def cut(text: str, width: int = 26) -> str:
@@ -143,13 +149,14 @@ def seconds_axis(axes: Axes, which: str, low: float, high: float) -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(FixedLocator(_ticks(low, high)))
+    axis.set_major_locator(FixedLocator(ticks(low, high)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_seconds(round(value, 9))))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
+    """Return the places of three to six round ticks on a log axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         ticks = [step * 10.0**decade for decade in decades for step in steps]

@@ -19,13 +19,16 @@ from pytest_inferbench.report.figure import Plot
 from pytest_inferbench.report.plot_change import mean_parts, pair_ratios, parts
 from pytest_inferbench.report.words import (
     MEANINGS,
+    ablation,
     change,
     figure,
     grouped,
     headline,
+    in_words,
     interval,
     is_comparison,
     limit,
+    number,
     tone,
     worst,
 )
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["html", "write_html"]
 
+_KINDS = {"slo": "Objectives", "regression": "Regression", "resilience": "Resilience"}
 _METRICS = ("p50", "p95", "p99", "throughput", "error_rate")
 
 
@@ -56,6 +60,7 @@ def html(records: Sequence[Record], capacities: Sequence[Record] = (), *, settin
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("pytest-inferbench"),
         measurements=[_measurement(f"m{k}", record) for k, record in enumerate(records, start=1)],
+        ablations=[_ablation(table) for table in ablation(records)],
         capacities=[_capacity(found) for found in capacities],
         environments=_unique(record["environment"] for record in records),
         differences=_differences(records),
@@ -86,13 +91,16 @@ def _measurement(name: str, record: Record) -> Record:
         lambda: pair_ratios(name, compared),
         lambda: parts(name, sides),
     )
-    process = {key: value for key, value in record["workload"].items() if key not in ("name", "duration")}
+    process = {key: value for key, value in record["workload"].items() if key not in ("name", "duration", "process")}
     return {
         "name": name,
         "test": record["test"],
         "workload": record["workload"]["name"],
         "described": ", ".join(
-            [f"{record['workload']['duration']:g} s", *(f"{key} {_short(value)}" for key, value in process.items())]
+            [
+                f"{record['workload']['process']} arrivals for {record['workload']['duration']:g} s",
+                *(f"{key} {_short(value)}" for key, value in process.items()),
+            ]
         ),
         "profile": record["profile"],
         "outcome": worst([record]),
@@ -115,6 +123,7 @@ def _measurement(name: str, record: Record) -> Record:
             }
             for label, side in sides.values()
         ],
+        "change": _change_of_p95(reference),
         "others": [] if reference is None else [_check(check) for check in reference["comparisons"]],
         "findings": grouped(record["findings"]),
         "ended": record["ended"],
@@ -125,11 +134,13 @@ def _measurement(name: str, record: Record) -> Record:
 
 def _verdict(verdict: Record) -> Record:
     return {
-        "kind": "Objectives" if verdict["kind"] == "slo" else "Regression",
+        "kind": _KINDS[verdict["kind"]],
         "outcome": verdict["outcome"],
         "meaning": MEANINGS[verdict["outcome"]],
+        "said": in_words(verdict),
         "passed": verdict["passed"],
         "checks": [_check(check) for check in verdict["checks"]],
+        "compared": any(is_comparison(check) for check in verdict["checks"]),
         "explanation": verdict["explanation"],
     }
 
@@ -149,6 +160,30 @@ def _check(check: Record) -> Record:
         "limit": limit(check),
         "n": f"{check['pairs']} pairs" if compared else f"{check['n']} requests",
     }
+
+
+def _change_of_p95(reference: Record | None) -> str:
+    if reference is None:
+        return "no reference"
+    return next((change(check) for check in reference["comparisons"] if check["metric"] == "p95"), "not compared")
+
+
+def _ablation(table: Record) -> Record:
+    rows = []
+    for workload, metric, compared in table["rows"]:
+        cells = [
+            ("—", "", "")
+            if check is None
+            else (_ratio(check["ratio"]), " to ".join(map(_ratio, check["interval"])), check["outcome"])
+            for check in compared
+        ]
+        rows.append((workload, metric, cells))
+    return {**table, "rows": rows}
+
+
+def _ratio(value: float | str | None) -> str:
+    ratio = number(value)
+    return f"{ratio:.3f}" if 0.1 <= ratio < 100 else f"{ratio:.3g}"
 
 
 def _resources(runs: Sequence[Record]) -> list[str]:

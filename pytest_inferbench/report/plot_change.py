@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.figure import COLOURS, HATCHES, Canvas, Plot, cut, draw
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from pytest_inferbench.report.figure import COLOURS, HATCHES, Canvas, Plot, cut, draw, ticks
 from pytest_inferbench.report.words import change, figure, number
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
     ends += [ratio for *_, ratio in rows if ratio is not None] + [1.0, *(1 + check["margin"] for check in drawn)]
     finite = [end for end in ends if 0 < end < math.inf]
     low, high = min(finite), max(finite)
-    room = max((high - low) * 0.06, 0.01)
+    wide = high > 3 * low  # where a linear axis would show a margin of 5 % as nothing
+    low, high = (low / 1.1, high * 1.1) if wide else (low - (room := max((high - low) * 0.06, 0.01)), high + room)
 
     def paint(canvas: Canvas) -> None:
         (axes,) = canvas.axes
@@ -40,7 +43,7 @@ def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
                 if math.isfinite(ratio):
                     axes.plot([ratio], [place], "o", ms=4, color=COLOURS["muted"])
                 continue
-            start, stop = (min(max(number(end), low - room), high + room) for end in check["interval"])
+            start, stop = (min(max(number(end), low), high) for end in check["interval"])
             axes.plot([start, stop], [place, place], lw=3, color=COLOURS["candidate"], solid_capstyle="butt")
             axes.plot([number(check["ratio"])], [place], "D", ms=7, color=COLOURS["candidate"])
             axes.axhline(place + 0.5, color=COLOURS["grid"], lw=0.8)
@@ -49,7 +52,12 @@ def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
         for tick, (_, _, ratio) in zip(axes.get_yticklabels(), rows, strict=True):
             tick.set_fontweight("normal" if ratio is not None else "bold")
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(low - room, high + room)
+        axes.set_xlim(low, high)
+        if wide:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(ticks(low, high)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("candidate / reference; 1: no change")
 
@@ -71,6 +79,7 @@ def parts(name: str, sides: Sides) -> Plot | None:
 
     def paint(canvas: Canvas) -> None:
         (axes,) = canvas.axes
+        longest = 0.0
         for place, found in enumerate(split.values()):
             left = 0.0
             for k, part in enumerate(names):
@@ -87,7 +96,12 @@ def parts(name: str, sides: Sides) -> Plot | None:
                     label=part if place == 0 else None,
                 )
                 left += width
-        axes.set_yticks(range(len(split)), [cut(sides[role][0], 18) for role in split])
+            longest = max(longest, left)
+            if found:
+                total = figure("p50", left / 1000)
+                axes.annotate(total, (left, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.set_xlim(0, 1.25 * max(longest, 1e-6))
+        axes.set_yticks(range(len(split)), [cut(sides[role][0].removeprefix("profile "), 18) for role in split])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("mean milliseconds per good answer")

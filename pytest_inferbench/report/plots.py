@@ -70,7 +70,7 @@ def distribution(name: str, sides: Sides) -> Plot | None:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("latency from when the request was due")
         axes.set_ylabel("requests answered")
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
     counts = "; ".join(f"{sides[role][0]}: n = {len(found)}" for role, found in values.items())
     caption = f"The share of all requests answered within a time; a failed request is never answered. {counts}."
@@ -107,9 +107,10 @@ def percentiles(name: str, sides: Sides) -> Plot | None:
                 label=cut(sides[role][0]) if metric == "p50" else None,
             )
         seconds_axis(axes, "x", min(finite), top)
-        axes.set_yticks(
-            range(len(rows)), [metric if k % len(sides) == 0 else "" for k, (metric, *_) in enumerate(rows)]
-        )
+        middles = [k + (len(sides) - 1) / 2 for k in range(0, len(rows), len(sides))]
+        axes.set_yticks(middles, [rows[k][0] for k in range(0, len(rows), len(sides))])
+        for place in range(len(sides), len(rows), len(sides)):
+            axes.axhline(place - 0.5, color=COLOURS["grid"], lw=0.8)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("latency")
@@ -169,6 +170,8 @@ def over_time(name: str, sides: Sides) -> Plot | None:
             if math.isfinite(began):
                 top.axvspan(began, ended if math.isfinite(ended) else due[-1], color=COLOURS["bad"], alpha=0.18, lw=0)
                 top.axvline(began, color=COLOURS["bad"], lw=1.2, ls=":", label=cut(event["kind"]))
+        room = 0.015 * max(due[-1], 1e-3)
+        top.set_xlim(-room, due[-1] + room)
         top.set_ylabel("latency")
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, markerscale=1.2)
         width = max(due[-1], 1e-3) / 60
@@ -206,5 +209,4 @@ def _dots(axes: Axes, points: Sequence[tuple[float, float]], role: str, label: s
     size = 3.4 if role == "candidate" else 2.6
     axes.add_patch(PathPatch(outline, fill=False, ec=COLOURS[role], lw=size, capstyle="round", alpha=0.75))
     axes.plot([], [], ls="none", marker="o", color=COLOURS[role], ms=size, label=label)
-    axes.set_xlim(left=0)
     axes.autoscale_view()

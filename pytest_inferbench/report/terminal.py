@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_inferbench.quantity import format_fraction, format_seconds
-from pytest_inferbench.report.words import grouped
+from pytest_inferbench.report.words import ablation, grouped
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -63,27 +63,18 @@ def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Ite
 
 def _ablation(records: Sequence[Record]) -> Iterator[Line]:
     """Yield what each of several profiles brings against the same reference: ratios with their intervals."""
-    compared = [record for record in records if record["reference"] and record["reference"]["comparisons"]]
-    for label in dict.fromkeys(record["reference"]["label"] for record in compared):
-        chosen = [record for record in compared if record["reference"]["label"] == label]
-        profiles = list(dict.fromkeys(record["profile"] for record in chosen))[:_MOST_PROFILES]
-        # A stored baseline is each profile's own: no common reference.
-        if len(profiles) < 2 or not label.startswith("profile "):
-            continue
-        yield (Span("what each profile brings ", "bold"), Span(f"against {label}: the ratio of both", "light"))
+    for table in ablation(records):
+        profiles = table["profiles"][:_MOST_PROFILES]
+        yield (Span("what each profile brings ", "bold"), Span(f"against {table['label']}: the ratio of both", "light"))
         yield (Span(f"{'':<{_RATIO}}" + "".join(f"{_cut(name, _RATIO - 2):>{_RATIO}}" for name in profiles), "light"),)
-        for workload in dict.fromkeys(record["workload"]["name"] for record in chosen):
-            cells = {record["profile"]: record for record in chosen if record["workload"]["name"] == workload}
-            for metric in ("p50", "p95", "throughput"):
-                ratios = "".join(f"{_ratio_cell(cells.get(name), metric):>{_RATIO}}" for name in profiles)
-                yield (Span(f"{_cut(f'{workload} {metric}', _RATIO):<{_RATIO}}{ratios}"),)
+        for workload, metric, checks in table["rows"]:
+            ratios = "".join(f"{_ratio_cell(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])
+            yield (Span(f"{_cut(f'{workload} {metric}', _RATIO):<{_RATIO}}{ratios}"),)
         yield ()
 
 
-def _ratio_cell(record: Record | None, metric: str) -> str:
-    checks = record["reference"]["comparisons"] if record is not None else ()
-    check = next((check for check in checks if check["metric"] == metric), None)
-    if check is None or check["ratio"] is None:
+def _ratio_cell(check: Record | None) -> str:
+    if check is None:
         return "—"
     low, high = (float(end) for end in check["interval"])
     return f"{float(check['ratio']):.3g} ({low:.2g}-{high:.2g})"

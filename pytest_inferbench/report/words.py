@@ -15,10 +15,12 @@ if TYPE_CHECKING:  # the process that reports needs no numpy
 
 __all__ = [
     "MEANINGS",
+    "ablation",
     "change",
     "figure",
     "grouped",
     "headline",
+    "in_words",
     "interval",
     "is_comparison",
     "limit",
@@ -74,13 +76,45 @@ def headline(records: Sequence[Record]) -> str:
     return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
 
 
+def ablation(records: Sequence[Record]) -> list[Record]:
+    """Return what each of several profiles brings against one reference: a table per reference.
+
+    Each has the ``label`` of the reference, the ``profiles``, and ``rows`` of workload, metric and the comparison
+    under each profile (None where there is none).
+    """
+    compared = [record for record in records if record["reference"] and record["reference"]["comparisons"]]
+    tables = []
+    for label in dict.fromkeys(record["reference"]["label"] for record in compared):
+        chosen = [record for record in compared if record["reference"]["label"] == label]
+        profiles = list(dict.fromkeys(record["profile"] for record in chosen))
+        # A stored baseline is each profile's own: no common reference.
+        if len(profiles) < 2 or not label.startswith("profile "):
+            continue
+        rows = []
+        for workload in dict.fromkeys(record["workload"]["name"] for record in chosen):
+            cells = {record["profile"]: record for record in chosen if record["workload"]["name"] == workload}
+            for metric in ("p50", "p95", "throughput"):
+                rows.append((workload, metric, [_comparison(cells.get(name), metric) for name in profiles]))
+        tables.append({"label": label, "profiles": profiles, "rows": rows})
+    return tables
+
+
+def _comparison(record: Record | None, metric: str) -> Record | None:
+    checks = record["reference"]["comparisons"] if record is not None else ()
+    return next((check for check in checks if check["metric"] == metric and check["ratio"] is not None), None)
+
+
 def grouped(findings: Sequence[Record]) -> list[Record]:
     """Return the first finding of each rule, its message with the number of further runs that broke it too."""
     rules: dict[tuple[str, str], list[Record]] = {}
     for finding in findings:
         rules.setdefault((finding["kind"], finding["rule"]), []).append(finding)
     return [
-        {**first, "message": first["message"] + (f" (and {len(rest)} more of the runs)" if rest else "")}
+        {
+            **first,
+            "message": first["message"]
+            + (f" (and {len(rest)} more {'runs' if len(rest) > 1 else 'run'})" if rest else ""),
+        }
         for first, *rest in rules.values()
     ]
 
@@ -118,15 +152,35 @@ def is_comparison(check: Record) -> bool:
 
 
 def change(check: Record) -> str:
-    """Return how much a compared metric changed, with its interval."""
+    """Return how much a compared metric changed, with its interval: in percent, or in times where that misleads."""
     low, high = (number(end) for end in check["interval"])
     if check["metric"] == "error_rate":
         difference = number(check["candidate"]) - number(check["reference"])
         return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
     ratio = number(check["ratio"])
-    if not 0.5 < ratio < 2:
-        return f"x{_factor(ratio)} ({_factor(low)} to {_factor(high)})"
-    return f"{ratio - 1:+.1%} ({_percent(low)} to {_percent(high)})"
+    if low <= 0 and high == math.inf:
+        return "cannot be told"
+    word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")
+    if 0.5 < ratio < 2:
+        size = f"{abs(ratio - 1):.1%}"
+        said = "unchanged" if size == "0.0%" else f"{size} {word if ratio > 1 else less}"
+        return f"{said} ({_percent(low)} to {_percent(high)})"
+    if ratio <= 0.5:
+        word = less
+        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
+    times = f"{ratio:.3g} times" if math.isfinite(ratio) else "infinitely"
+    return f"{times} {word} ({_factor(low)} to {_factor(high)})"
+
+
+def in_words(verdict: Record) -> str:
+    """Return what decided a verdict, with its figures; "" where nothing was checked."""
+    decisive = [check for check in verdict["checks"] if check["outcome"] == verdict["outcome"]]
+    return ", ".join(
+        f"{check['metric']} {change(check)}"
+        if is_comparison(check)
+        else f"{check['metric']} {figure(check['metric'], check['estimate'])} ({limit(check)})"
+        for check in decisive
+    )
 
 
 def limit(check: Record) -> str:

@@ -97,6 +97,27 @@ def test_the_same_figures_make_the_same_page() -> None:
     assert first == second
 
 
+def test_several_profiles_against_one_reference_make_a_table_of_what_each_brings() -> None:
+    """A column per profile, a row per workload and metric, each ratio with its interval and outcome."""
+    same = Reference(label="profile baseline", runs=runs(factor=1.001))
+    profiles = (("runtime", 0.5), ("service", 1.3))
+    found = [record(compared(reference=same, profile=name, runs=runs(factor=factor))) for name, factor in profiles]
+    page = html(found, settings=SETTINGS)
+    table = page[page.index("What each profile brings against profile baseline") :]
+    assert re.findall(r'scope="col">(runtime|service)</th>', table) == ["runtime", "service"]
+    row = re.search(r'scope="row">steady p50</th>(.*?)</tr>', table, re.DOTALL)
+    assert row is not None
+    assert re.findall(r">([A-Z]+)</span>", row[1]) == ["IMPROVED", "REGRESSED"]
+    assert "What each profile brings" not in html(found[:1], settings=SETTINGS)
+
+
+def test_an_objective_has_no_column_for_a_change() -> None:
+    """Only comparisons speak of a change."""
+    page = html([record(measurement())], settings=SETTINGS)
+    assert "Held against" in page
+    assert ">Change<" not in page
+
+
 def test_all_colours_are_those_of_the_page() -> None:
     """No plot has a colour of its own, which would not follow light and dark."""
     page = html([record(compared())], settings=SETTINGS)

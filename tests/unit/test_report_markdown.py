@@ -47,7 +47,7 @@ def test_a_row_has_both_sides_the_change_the_margin_and_n() -> None:
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
     assert cells[1:4] == ["test\\_x", "optimized", "p50"]
     assert " → " in cells[4]
-    assert cells[5].startswith("+29.4% (")
+    assert cells[5].startswith("29.4% slower (")
     assert cells[6] == "margin 5.0%, profile baseline"
     assert cells[7] == "5 pairs of runs"
 
@@ -102,9 +102,12 @@ def test_no_interval_is_not_an_interval_without_ends() -> None:
 @pytest.mark.parametrize(
     ("ratio", "ends", "shown"),
     [
-        (1.04, (1.01, 1.07), "+4.0% (+1.0% to +7.0%)"),
-        (0.2, (0.19, 0.21), "x0.2 (0.19 to 0.21)"),
-        ("inf", (1.5, "inf"), "xunbounded (1.5 to unbounded)"),
+        (1.04, (1.01, 1.07), "4.0% slower (+1.0% to +7.0%)"),
+        (0.98, (0.97, 0.99), "2.0% faster (-3.0% to -1.0%)"),
+        (1.0001, (0.99, 1.01), "unchanged (-1.0% to +1.0%)"),
+        (0.2, (0.19, 0.21), "5 times faster (4.76 to 5.26)"),
+        ("inf", (0, "inf"), "cannot be told"),
+        ("inf", (1.5, "inf"), "infinitely slower (1.5 to unbounded)"),
     ],
 )
 def test_a_change_is_in_percent_unless_it_is_a_multiple(ratio: Any, ends: Any, shown: str) -> None:

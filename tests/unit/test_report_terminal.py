@@ -127,7 +127,7 @@ def test_findings_of_one_rule_are_shown_once() -> None:
     """Five saturated runs are one line that says so, not five."""
     found = measurement(findings=tuple(replace(SERVICE, message=f"run {k} (x): slow") for k in range(1, 6)))
     (line,) = [line for line in lines([record(found)]) if "died: " in line]
-    assert line.endswith("run 1 (x): slow (and 4 more of the runs)")
+    assert line.endswith("run 1 (x): slow (and 4 more runs)")
 
 
 def test_a_service_that_reports_many_parts_is_shown_whole() -> None:
