@@ -135,8 +135,10 @@ class Reporting:
         settings = self._config.stash[SESSION].settings
         if settings.update_baselines:
             terminalreporter.line(f"baselines recorded in {settings.storage}")
+        start = self._config.invocation_params.dir
         for path in self._written:
-            terminalreporter.line(f"result written to {path}")
+            shown = path.relative_to(start) if path.is_relative_to(start) else path
+            terminalreporter.line(f"result written to {shown}")
 
     def _annotate(self, terminalreporter: TerminalReporter) -> None:
         """Mark what failed in the pull request, unless the plugin made for that does so."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_inferbench.display import Display
 from pytest_inferbench.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class InferbenchSession:
         self._sides: Sides | None = None
         self._history: History | None = None
         self._kept: Kept | None = None
-        self._display = _Display(config)
+        self._display = Display(config)
         self._run_started = (0.0, 0.0)
 
     @property
@@ -210,58 +210,6 @@ class InferbenchSession:
                 record["verdicts"].append(verdict_record(verdict))
         if not verdict.passed:
             self._failing.append(verdict)
-
-
-class _Display:
-    """The live line: shown only where a person looks at a terminal; a wait for the machine is always told."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._plugins = config.pluginmanager
-        self._reporter: Any = None
-        self._capture: Any = None
-        self._line: Any = None
-        self._shown = False
-
-    def show(self, event: Event) -> None:
-        from pytest_inferbench.events import Waiting
-        from pytest_inferbench.report.live import LiveLine
-
-        if self._line is None:
-            # Not in the constructor: the terminal reporter is registered after us.
-            self._reporter = self._plugins.get_plugin("terminalreporter")
-            self._capture = self._plugins.get_plugin("capturemanager")
-            self._line = LiveLine()
-        if self._reporter is None:
-            return
-        text = self._line.text(event)
-        with self._uncaptured():
-            if self._reporter.isatty:
-                width = self._reporter._tw.fullwidth - 1
-                self._write(f"\r{text[:width]:<{width}}")
-                self._shown = True
-            elif isinstance(event, Waiting):
-                self._reporter.ensure_newline()
-                self._reporter.write_line(text)
-                self._reporter.flush()  # into a pipe or a CI log it would come when the wait is over
-
-    def clear(self) -> None:
-        if self._shown:
-            columns = self._reporter._tw.fullwidth
-            before = str(getattr(self._reporter._tw, "_current_line", ""))
-            with self._uncaptured():
-                self._write("\r" + " " * (columns - 1) + "\r" + before[len(before) // columns * columns :])
-            self._shown = False
-
-    def _write(self, text: str) -> None:
-        # Past the reporter: it shall go on where it was, in the line that is covered meanwhile.
-        self._reporter._tw._file.write(text)
-        self._reporter._tw._file.flush()
-
-    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
-        if self._capture is None:
-            return contextlib.nullcontext()
-        context: contextlib.AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
-        return context
 
 
 SESSION: pytest.StashKey[InferbenchSession] = pytest.StashKey()

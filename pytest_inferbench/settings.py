@@ -20,7 +20,7 @@ from pytest_inferbench.quantity import parse_fraction, parse_seconds
 if TYPE_CHECKING:
     from pytest_inferbench.loadgen import Target
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "in_ci", "load_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +147,11 @@ def _load(config: pytest.Config) -> Settings:
         prune=bool(values["prune"]),
         resume=bool(values["resume"]),
         strict=bool(values["strict"]),
-        missing_fails=_in_ci() and not values["allow-missing"],
+        missing_fails=in_ci() and not values["allow-missing"],
     )
 
 
-def _in_ci() -> bool:
+def in_ci() -> bool:
     """Return whether this is a CI system; some let people set ``CI=false``."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 

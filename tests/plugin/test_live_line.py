@@ -11,6 +11,8 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 from tests.plugin.conftest import ASYNCIO_ADVICE, ONE_MEASUREMENT, Bench
 
 
@@ -50,9 +52,22 @@ def test_on_a_terminal_the_line_is_rewritten_and_removed(bench: Bench) -> None:
     assert restored.startswith("test_on_a_terminal_the_line_is_rewritten_and_removed.py ."), "pytest's own is back"
 
 
-def test_without_a_terminal_nothing_is_rewritten(bench: Bench) -> None:
-    """In a file or a CI log there is no live line at all."""
+@pytest.mark.parametrize(("option", "lines"), [("-s", 2), ("-v", 2), ("-q", 0)])
+def test_without_a_terminal_each_run_is_a_plain_line(bench: Bench, option: str, lines: int) -> None:
+    """A file or a CI log says after each run what it came to, once and without control characters; -q says nothing."""
     bench.pytester.makepyfile(ONE_MEASUREMENT)
-    session = bench.run("-s")
+    session = bench.run(option, repeats=2)
+    session.result.assert_outcomes(passed=1)
+    told = [line for line in session.output.splitlines() if line.startswith("steady · baseline · run ")]
+    assert [line.partition(" · p50 ")[0] for line in told] == [f"steady · baseline · run {k}/2" for k in (1, 2)][:lines]
     assert "booting" not in session.output
-    assert "issued" not in session.output
+    assert "\r" not in session.output
+
+
+def test_a_ci_system_with_a_terminal_gets_plain_lines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some CI systems have a pseudo-terminal: what is rewritten there fills the log."""
+    monkeypatch.setenv("CI", "true")
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    text = on_a_terminal(bench, 90)
+    assert "booting" not in text
+    assert "steady · baseline · run 1/1 · p50 " in text

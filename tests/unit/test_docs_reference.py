@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from pytest_inferbench import profile, project, workload_table
+from pytest_inferbench.options import OPTIONS
 from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.run import Failure
 
@@ -107,3 +109,20 @@ def test_links_of_the_pages_outside_the_site_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)}
     assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_names_an_option_that_is_not_there(page: str) -> None:
+    """An option that was renamed is renamed in the docs too."""
+    named = set(re.findall(r"--inferbench-[a-z]+(?:-[a-z]+)*", (ROOT / page).read_text(encoding="utf-8")))
+    assert named <= {option.flag for option in OPTIONS}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_configurations_in_the_text_can_be_read(page: str, tmp_path: Path) -> None:
+    """Each TOML block is valid; one that begins the plugin's own table is a configuration that it takes."""
+    for block in re.findall(r"^```toml[^\n]*\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE):
+        tomllib.loads(block)
+        if block.startswith("[tool.inferbench]"):
+            (tmp_path / "pyproject.toml").write_text(block, encoding="utf-8")
+            assert project.read_project(tmp_path, None)

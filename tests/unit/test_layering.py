@@ -15,7 +15,7 @@ SERVICE = ROOT / "service"
 
 #: From the top down; a module may import its own layer and those below it.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "adapter": ("plugin", "fixtures", "options", "settings", "session", "reporting"),
+    "adapter": ("plugin", "fixtures", "options", "settings", "session", "display", "reporting"),
     "reports": ("report",),
     "orchestration": ("capacity", "handles", "harness", "pruning", "sides", "trial", "warmup"),
     "effects": (
@@ -24,6 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "environment",
         "baselines",
         "baseline_file",
+        "kept",
         "project",
         "starter",
         "resources",

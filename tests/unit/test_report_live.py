@@ -56,6 +56,18 @@ def test_what_the_service_logs_while_it_boots_stays_on_the_line() -> None:
     assert after_booting(logged) == "bursty · optimized · run 3/10 · booting 3 s · INFO export: 50% 2J done"
 
 
+def test_the_figures_so_far_are_those_of_the_side_under_way() -> None:
+    """From its second run on a side shows the medians of its runs before; a new measurement begins anew."""
+    line = LiveLine()
+    for profile, p50 in (("optimized", 0.012), ("baseline", 0.09), ("optimized", 0.014)):
+        line.text(Booting(workload="bursty", profile=profile, number=2, total=10))
+        line.text(drained(profile=profile, p50=p50))
+    line.text(BOOTING)
+    assert line.text(issuing()).endswith("175 done · p50 13.0 ms, p95 400 ms so far")
+    line.text(Booting(workload="bursty", profile="optimized", number=1, total=10))
+    assert line.text(issuing()).endswith("175 done")
+
+
 def test_waiting_names_the_holder() -> None:
     """A wait for the machine is told before there is any run to speak of."""
     text = LiveLine().text(Waiting(holder="pid 12 in /home/a, since 10:00:00"))
