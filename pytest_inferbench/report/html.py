@@ -119,6 +119,7 @@ def _measurement(name: str, record: Record) -> Record:
                 "each": [_run(run) for run in side["runs"]],
                 "delay": figure("p99", side["issue_delay"]["p99"]),
                 "resources": _resources(side["runs"]),
+                "disruptions": [_disruption(event, impact) for event, impact in _disruptions(side)],
                 "parts": [(part, figure("p50", seconds)) for part, seconds in mean_parts(side).items()],
             }
             for label, side in sides.values()
@@ -204,6 +205,26 @@ def _resources(runs: Sequence[Record]) -> list[str]:
         seconds = sum(one["cpu_seconds"] for one in generator)
         said.append(f"load generator {figure('p50', seconds)} of CPU in {len(generator)} runs")
     return said
+
+
+def _disruptions(side: Record) -> Iterator[tuple[Record, Record]]:
+    """Yield what was done to a side on purpose, with what the run that it hit lost; nothing where that is not known."""
+    impacts = side.get("impacts", ())
+    yield from ((event, impacts[event["run"]]) for event in side.get("disruptions", ()) if impacts)
+
+
+def _disruption(event: Record, impact: Record) -> Sequence[str]:
+    """Return a disruption and what the run that it hit lost, as cells of a table."""
+    return (
+        str(event["run"] + 1),
+        f"{event['kind']} ({event['detail']})",
+        "did not come about" if event["began"] is None else figure("p50", event["began"]),
+        figure("p50", event["duration"]),
+        f"{impact['failed']} of {impact['requests']}",
+        figure("p50", impact["outage"]),
+        figure("p50", impact["recovery"]),
+        "—" if impact["lost"] is None else str(impact["lost"]),
+    )
 
 
 def _run(run: Record) -> Sequence[object]:

@@ -255,7 +255,7 @@ def _tally(records: Sequence[Record]) -> Iterator[Line]:
 
 def _wrapped(label: str, text: str, style: str = "light", label_style: str = "") -> Iterator[Line]:
     """Yield ``text`` beside its label, in up to four lines. A no-break space is where a line must not end."""
-    first = f"  {label:<14} "
+    first = f"  {label} " if label.endswith(":") else f"  {label:<14} "
     wrapper = textwrap.TextWrapper(100 - 17, " " * (len(first) - 17), max_lines=4, placeholder="…")
     wrapper.break_on_hyphens = False
     for index, line in enumerate(wrapper.wrap(text)):

@@ -111,6 +111,20 @@ def test_several_profiles_against_one_reference_make_a_table_of_what_each_brings
     assert "What each profile brings" not in html(found[:1], settings=SETTINGS)
 
 
+def test_what_was_done_on_purpose_stands_with_what_it_cost() -> None:
+    """A row per disruption and run: when it began, how long it lasted, and what the run lost by it."""
+    made = record(measurement(runs=runs(2)))
+    event = {"run": 1, "kind": "Freeze", "planned": 2.0, "began": 2.01, "ended": 3.01, "duration": 1.0}
+    made["disruptions"] = [{**event, "detail": "SIGSTOP to pid 7", "parameters": {}}]
+    cost = {"requests": 400, "failed": 3, "outage": 1.02, "recovery": 1.5, "lost": 27, "slo": {"p95": 0.1}}
+    made["impacts"] = [{"run": 0, **cost}, {"run": 1, **cost}]
+    page = html([made], settings=SETTINGS)
+    row = re.search(r'scope="row">Run 2</th>(.*?)</tr>', page, re.DOTALL)
+    assert row is not None
+    cells = re.findall(r"<span>(.*?)</span>", row[1])
+    assert cells == ["Freeze (SIGSTOP to pid 7)", "2.01 s", "1.00 s", "3 of 400", "1.02 s", "1.50 s", "27"]
+
+
 def test_an_objective_has_no_column_for_a_change() -> None:
     """Only comparisons speak of a change."""
     page = html([record(measurement())], settings=SETTINGS)
