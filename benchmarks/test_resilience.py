@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_inferbench import SLO, Freeze, KillWorker, Resilience, Restart
+from pytest_inferbench import (
+    SLO,
+    CpuPressure,
+    Freeze,
+    KillWorker,
+    MemoryPressure,
+    Resilience,
+    Restart,
+    SlowNetwork,
+)
 from pytest_inferbench.quantity import format_seconds
 from pytest_inferbench.stats.paired import paired_mean
 
@@ -18,6 +27,9 @@ DISRUPTIONS = {
     "kill": [KillWorker(at=5)],
     "freeze": [Freeze(at=5, duration=3)],
     "restart": [Restart(at=5, pause=8)],
+    "cpu": [CpuPressure(at=5, duration=8, processes=2)],
+    "memory": [MemoryPressure(at=5, duration=8, amount="2GiB")],
+    "network": [SlowNetwork(at=5, duration=5, delay="300ms")],
 }
 REPEATS = 3
 

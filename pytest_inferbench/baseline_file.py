@@ -17,7 +17,9 @@ from pytest_inferbench.run import Failure, Run
 
 __all__ = ["FORMAT_VERSION", "MAX_BYTES", "Baseline", "BaselineFile", "FutureVersion", "Unusable", "decode", "encode"]
 
-FORMAT_VERSION = 1
+#: What is written. A file of version 1 has no sizes of payloads and is read like any other.
+FORMAT_VERSION = 2
+_READ = (1, FORMAT_VERSION)
 #: Ten runs of five minutes at a thousand requests per second. Nothing larger is read, nor written.
 MAX_BYTES = 64 * 2**20
 _FORMAT = "pytest-inferbench-baseline"
@@ -28,9 +30,11 @@ _MAX_TEXT = 10_000
 _MAX_FACTS, _MAX_DEPTH = 1000, 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: Beside the lists below a run may hold ``issue_delay_us`` (how late each request left) and ``server_timing_us`` (what
-#: the service reported, in thousandths of its unit, -1 where a response lacked it), of at most so many metrics.
+#: the service reported, in thousandths of its unit, -1 where a response lacked it), of at most so many metrics, and
+#: ``size`` (of the payloads, in tokens).
 _MAX_TIMINGS = 50
 _TIMES = (-1, _MAX_US)
+_SIZES = (0, 10**9)
 _ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": _TIMES, "status": (0, 999), "failure": (0, max(Failure))}
 
 
@@ -38,7 +42,8 @@ _ITEMS = {"scheduled_us": (0, _MAX_US), "latency_us": _TIMES, "status": (0, 999)
 class Baseline:
     """What one workload of one test measured: the runs, each from its own boot, and where.
 
-    ``selfcheck``: what comparisons of the service with itself said about that machine, if they were made.
+    ``selfcheck``: what comparisons of the service with itself said about that machine, if they were made. ``curve``:
+    the cost curve of the runs as it was fitted, for whoever reads the file; comparisons fit it again.
     """
 
     workload: Mapping[str, object]
@@ -46,6 +51,7 @@ class Baseline:
     recorded: str
     runs: tuple[Run, ...]
     selfcheck: Mapping[str, object] | None = None
+    curve: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ def decode(data: bytes) -> BaselineFile:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise Unusable(f'is not a baseline of this plugin (no "format": "{_FORMAT}")')
     version = document.get("version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in _READ:
         message = f"has format version {reprlib.repr(version)}, this is version {FORMAT_VERSION}"
         raise (FutureVersion if type(version) is int and version > FORMAT_VERSION else Unusable)(message)
     test, workloads = document.get("test", ""), _table(document.get("workloads"), "workloads")
@@ -160,6 +166,7 @@ def _baseline(entry: object, where: str) -> Baseline:
         recorded=_string(table.get("recorded", ""), f"{where}.recorded"),
         runs=tuple(_run(run, f"{where}.runs[{index}]") for index, run in enumerate(runs)),
         selfcheck=_facts(table["selfcheck"], f"{where}.selfcheck") if "selfcheck" in table else None,
+        curve=_facts(table["curve"], f"{where}.curve") if "curve" in table else None,
     )
 
 
@@ -179,7 +186,7 @@ def _run(entry: object, where: str) -> Run:
     except (KeyError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
         raise Unusable(f"has an unusable {where!r}: {what}") from error
-    delay, timing = _details(table, scheduled.size, where)
+    delay, timing, sizes = _details(table, scheduled.size, where)
     return Run(
         scheduled_ns=scheduled * 1000,
         issued_ns=np.where(failure == Failure.UNISSUED, -1, (scheduled + delay) * 1000),
@@ -190,26 +197,28 @@ def _run(entry: object, where: str) -> Run:
         seed=seed,
         digest=_string(digest, f"{where}.digest"),
         payload_digest=_string(payload_digest, f"{where}.payload_digest"),
+        sizes=sizes,
     )
 
 
 def _details(
     table: Mapping[str, Any], count: int, where: str
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-    """Return issue delays in microseconds and the ``Server-Timing`` of a run: zeros and nothing if not recorded."""
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]], NDArray[np.int64] | None]:
+    """Return issue delays in microseconds, ``Server-Timing`` and sizes of a run: zeros and nothing if not recorded."""
     try:
         delay = _integers(table.get("issue_delay_us", [0] * count), "issue_delay_us", _TIMES)
         timings = _table(table.get("server_timing_us", {}), f"{where}.server_timing_us")
         if len(timings) > _MAX_TIMINGS:
             raise ValueError(f"more than {_MAX_TIMINGS} metrics of Server-Timing")
         found = {_string(n, where): _integers(v, f"server_timing_us.{_short(n)}", _TIMES) for n, v in timings.items()}
-        if any(values.size != count for values in (delay, *found.values())):
+        sizes = _integers(table["size"], "size", _SIZES) if "size" in table else None
+        if any(values.size != count for values in (delay, *found.values(), *([] if sizes is None else [sizes]))):
             raise ValueError("its lists differ in length")
     except ValueError as error:
         if isinstance(error, Unusable):
             raise
         raise Unusable(f"has an unusable {where!r}: {error}") from error
-    return delay, {name: np.where(v < 0, np.nan, v / 1000).astype(np.float32) for name, v in found.items()}
+    return delay, {name: np.where(v < 0, np.nan, v / 1000).astype(np.float32) for name, v in found.items()}, sizes
 
 
 def _integers(value: object, key: str, span: tuple[int, int]) -> NDArray[np.int64]:
@@ -225,11 +234,13 @@ def _entry(baseline: Baseline) -> dict[str, object]:
         "recorded": baseline.recorded,
         "environment": dict(baseline.environment),
         **({} if baseline.selfcheck is None else {"selfcheck": dict(baseline.selfcheck)}),
+        **({} if baseline.curve is None else {"curve": dict(baseline.curve)}),
         "runs": [
             {
                 "seed": run.seed,
                 "digest": run.digest,
                 "payload_digest": run.payload_digest,
+                **({} if run.sizes is None else {"size": run.sizes.tolist()}),
                 "scheduled_us": _microseconds(run.scheduled_ns - run.scheduled_ns[:1]),
                 "latency_us": _microseconds(run.latency_ns),
                 "status": run.status.tolist(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.disruption import Disruption, check_disruptions
@@ -50,6 +51,7 @@ class BoundWorkload:
         *,
         repeats: int | None = None,
         disruptions: Sequence[Disruption] = (),
+        size: Callable[[Any], int] | None = None,
         metrics: Sequence[str] = ("p50", "p95"),
         margin: float | str = "5%",
     ) -> Measurement:
@@ -57,6 +59,9 @@ class BoundWorkload:
 
         ``disruptions`` are carried out in every run, on both sides if there are two; such a measurement has as many
         repeats as planned, and is neither recorded as a baseline nor held against one.
+
+        ``size`` returns how many tokens (or whatever its cost grows with) a payload has: the measurement then has a
+        cost curve, which is stored in the baseline.
 
         ``metrics`` and ``margin`` are what a session with a budget decides by whether more repeats are needed.
         """
@@ -67,6 +72,7 @@ class BoundWorkload:
             drain_timeout=service.harness.drain_timeout,
             generators=service.harness.generators,
             disruptions=check_disruptions(disruptions, duration=self.workload.duration),
+            size=size,
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)

@@ -12,7 +12,9 @@ from functools import partial
 
 from pytest_inferbench.baselines import Baseline, BaselineStore
 from pytest_inferbench.capacity import Capacity, CapacitySearch
+from pytest_inferbench.costs import fitted
 from pytest_inferbench.deployment.lock import MachineLock
+from pytest_inferbench.disruption import DisruptionEvent
 from pytest_inferbench.errors import BaselineError, NewerBaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
@@ -75,7 +77,8 @@ class Harness:
     ``budget`` (seconds, per measurement): where there is a reference, look in between, and go on only while
     undecided and within it, at most ``most_repeats`` times (None: until the last planned look). ``generators``: how
     many processes issue a load, or the address of a Dask scheduler. ``observe`` hears what happens, ``on_measured``
-    and ``on_capacity`` (with the name of the test) and ``on_verdict`` what came out.
+    and ``on_capacity`` (with the name of the test) and ``on_verdict`` what came out, ``on_impacts`` which latencies
+    count as recovered after a disruption.
     """
 
     side: Callable[[str], Side]
@@ -95,6 +98,7 @@ class Harness:
     observe: Observer
     on_measured: Callable[[str, Measurement], None]
     on_verdict: Callable[[Measurement, Verdict], None]
+    on_impacts: Callable[[Measurement, SLO], None]
     on_capacity: Callable[[str, Capacity], None]
     generators: int | str = 1
     kept: Kept = field(default_factory=lambda: Kept(None))
@@ -150,7 +154,7 @@ class Harness:
             stop = replace(stop, reason="; ".join(filter(None, (stop.reason, note))))
         if other is not None:
             runs = tuple(pair["reference"].run for pair in pairs)
-            stored = Reference(label=_label(other), runs=runs)
+            stored = Reference(label=_label(other), runs=runs, events=_events(load, pairs, "reference"))
         elif self.against is not None:
             why_not = f"profile {profile} is the reference of this session (--against)"
         elif load.disruptions:
@@ -258,7 +262,7 @@ class Harness:
             workload=load.workload,
             profile=candidate.name,
             runs=runs,
-            events=tuple(pair["candidate"].events for pair in pairs) if load.disruptions else (),
+            events=_events(load, pairs, "candidate"),
             environment=self.environment,
             findings=tuple(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
             reference=reference,
@@ -267,6 +271,7 @@ class Harness:
             stop=stop,
             selfcheck=checked,
             on_verdict=self.on_verdict,
+            on_impacts=self.on_impacts,
         )
         # Before recording: a baseline that cannot be written must not cost the figures.
         self.on_measured(test, measurement)
@@ -281,6 +286,7 @@ class Harness:
                     recorded=datetime.now(UTC).isoformat(timespec="seconds"),
                     runs=runs,
                     selfcheck=None if checked is None else checked.to_dict(),
+                    curve=fitted(runs, alpha=self.policy.alpha),
                 )
                 self.store.update(baseline, profile=name, machine=self.environment.machine, test=test)
         return measurement
@@ -328,6 +334,10 @@ def _name(place: tuple[str, int], load: Load, candidate: Side, other: Side | Non
     issued = (load.workload.identity, load.target, load.drain_timeout, load.generators, load.disruptions)
     sides = [(side.name, side.profile) for side in (candidate, other) if side is not None]
     return (place, issued, sides, seed)
+
+
+def _events(load: Load, pairs: Sequence[Pair], role: str) -> tuple[tuple[DisruptionEvent, ...], ...]:
+    return tuple(pair[role].events for pair in pairs) if load.disruptions else ()
 
 
 def _label(side: Side) -> str:

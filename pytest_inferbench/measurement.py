@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_inferbench.attribution import Shift, attribute, explain
+from pytest_inferbench.costs import CostCurve, compare_costs, cost_curve, require_sizes
 from pytest_inferbench.disruption import DisruptionEvent, describe_disruption
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.fingerprint import Environment
@@ -41,14 +42,19 @@ class Policy:
 class Reference:
     """The other side of a comparison. ``label`` says which; ``differences`` what else changed since.
 
-    ``stored``: a recorded baseline, not a side of the same session.
+    ``stored``: a recorded baseline, not a side of the same session. ``events``: as of a `Measurement`.
     """
 
     label: str
     runs: tuple[Run, ...]
+    events: tuple[tuple[DisruptionEvent, ...], ...] = ()
     stored: bool = False
     selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
+
+    def impacts(self, slo: SLO) -> tuple[Impact, ...]:
+        """Return what the disruptions cost each run of this side, as `Measurement.impacts` does."""
+        return _impacts(self.runs, self.events, slo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,7 @@ class Measurement:
     selfcheck: SelfCheck | None = None
     events: tuple[tuple[DisruptionEvent, ...], ...] = ()
     on_verdict: Callable[[Measurement, Verdict], None] | None = None
+    on_impacts: Callable[[Measurement, SLO], None] | None = None
 
     def __repr__(self) -> str:
         return f"Measurement({self.workload.name!r}, profile={self.profile!r}, runs={len(self.runs)})"
@@ -92,17 +99,20 @@ class Measurement:
 
         Raises ValidationError where nothing was disrupted, or ``slo`` has no latency objective.
         """
-        if not self.events:
-            raise ValidationError("nothing was disrupted: pass disruptions=[...] to measure")
-        return tuple(impact_of(run, events, slo) for run, events in zip(self.runs, self.events, strict=True))
+        found = _impacts(self.runs, self.events, slo)
+        if self.on_impacts is not None:
+            self.on_impacts(self, slo)
+        return found
 
     def survives(self, budget: Resilience, *, slo: SLO) -> Verdict:
         """Judge what the disruptions cost against ``budget``; ``slo`` says which latencies count as recovered.
 
         True unless a limit is MISSED or the measurement INVALID. Raises as :meth:`impacts` does.
         """
-        impacts = self.impacts(slo)
-        checks = check_resilience(impacts, budget, alpha=self.policy.alpha) if self.valid else ()
+        if not self.events or self.valid:
+            checks = check_resilience(self.impacts(slo), budget, alpha=self.policy.alpha)
+        else:
+            checks = ()
         return self._verdict("resilience", checks)
 
     def has_not_regressed(self, *, metrics: Sequence[str] = ("p50", "p95"), margin: float | str = "5%") -> Verdict:
@@ -117,6 +127,35 @@ class Measurement:
         if self.reference is None:
             return self._verdict("regression", (), missing=self.no_reference)
         return self._verdict("regression", self.comparisons(metrics, margin=tolerated))
+
+    def cost_curve(self, *, edges: Sequence[int] | None = None) -> CostCurve:
+        """Return latency as a function of size; needs ``measure(service, size=...)``. ``edges`` cut sizes into classes.
+
+        By default powers of two, as far as every class holds 12 requests of each run. Raises ValidationError where
+        sizes are not known, or make no curve.
+        """
+        return cost_curve(self.runs, edges=edges, alpha=self.policy.alpha)
+
+    def curve_has_not_regressed(self, *, margin: float | str = "10%", edges: Sequence[int] | None = None) -> Verdict:
+        """Judge the cost curve against the reference's: the median latency of each class of sizes, and the slope.
+
+        True unless one of them REGRESSED by more than ``margin`` (they are one family, Bonferroni), the measurement
+        is INVALID, or the policy says otherwise. A reason names the slope, or the size at which a step begins. Raises
+        as `cost_curve` does.
+        """
+        tolerated = parse_fraction(margin, what="margin")
+        if not self.valid:
+            return self._verdict("regression", (), about="cost curve of ")
+        require_sizes(self.runs)  # forgotten, it is an error also where there is no reference yet
+        missing = self.no_reference if self.reference is None else ""
+        if self.reference is not None and any(run.sizes is None for run in self.reference.runs):
+            missing = f"{self.reference.label} was recorded without sizes; record it again with --update-baselines"
+        if missing or self.reference is None:
+            return self._verdict("regression", (), missing=missing, about="cost curve of ")
+        level = self.policy.alpha if self.stop is None else self.stop.level
+        change = compare_costs(self.reference.runs, self.runs, edges=edges, margin=tolerated, alpha=level)
+        told = (change.explanation,) if change.explanation else ()
+        return self._verdict("regression", change.checks, about="cost curve of ", told=told)
 
     def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
         """Compare with the reference without judging; empty without one."""
@@ -142,12 +181,14 @@ class Measurement:
         checks: tuple[Comparison, ...] | tuple[SloCheck, ...],
         *,
         missing: str = "",
+        about: str = "",
+        told: tuple[str, ...] = (),
     ) -> Verdict:
-        subject = f"{self.workload.name} under profile {self.profile}"
+        subject = f"{about}{self.workload.name} under profile {self.profile}"
         if self.events:
             planned = (describe_disruption(event.disruption) for event in self.events[0])
             subject += f", disrupted ({'; '.join(planned)})"
-        reasons: list[str] = [missing] if missing else []
+        reasons: list[str] = [*told, missing] if missing else [*told]
         if kind == "regression" and self.reference is not None:
             subject += f", against {self.reference.label}"
             if any(check.outcome is Outcome.REGRESSED for check in checks) and (where := explain(self.shifts())):
@@ -178,3 +219,9 @@ class Measurement:
         if self.on_verdict is not None:
             self.on_verdict(self, verdict)
         return verdict
+
+
+def _impacts(runs: Sequence[Run], disruptions: Sequence[Sequence[DisruptionEvent]], slo: SLO) -> tuple[Impact, ...]:
+    if not disruptions:
+        raise ValidationError("nothing was disrupted: pass disruptions=[...] to measure")
+    return tuple(impact_of(run, events, slo) for run, events in zip(runs, disruptions, strict=True))

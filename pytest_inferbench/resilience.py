@@ -20,7 +20,7 @@ from pytest_inferbench.run import Run
 from pytest_inferbench.slo import SLO, SloCheck
 from pytest_inferbench.stats.paired import paired_mean
 
-__all__ = ["Impact", "Resilience", "check_resilience", "impact_of"]
+__all__ = ["Impact", "Resilience", "check_resilience", "impact_of", "outage_of"]
 
 #: A stretch of so many successive requests is what is held to the SLO again.
 STRETCH = 20
@@ -107,7 +107,7 @@ def impact_of(run: Run, events: Sequence[DisruptionEvent], slo: SLO) -> Impact:
     return Impact(
         requests=len(run),
         failed=int(run.failed.sum()),
-        outage=_outage(run),
+        outage=outage_of(run),
         recovery=max(recoveries),
         lost=int((late | run.failed).sum()),
     )
@@ -134,8 +134,8 @@ def _allowed(share: float) -> int:
     return next(k for k in range(STRETCH + 1) if special.bdtrc(k, STRETCH, share) <= 1 / _CHANCE)
 
 
-def _outage(run: Run) -> float:
-    """Return the longest time, from the first due request to the last one, in which no good answer came."""
+def outage_of(run: Run) -> float:
+    """Return the longest time (s), from the first due request to the last one, in which no good answer came."""
     first, last = int(run.scheduled_ns[0]), int(run.scheduled_ns[-1])
     good = np.sort(run.completed_ns[~run.failed])
     inside = good[(good > first) & (good < last)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +31,17 @@ class ResourceMeter:
 
 
 @contextlib.contextmanager
-def measured_resources(pid: int, *, proc: Path = Path("/proc"), cgroups: Path = _CGROUPS) -> Iterator[ResourceMeter]:
-    """Measure the tree under ``pid`` (0: none on this machine), and our children that end within the block.
+def measured_resources(
+    root: Callable[[], int] | None, *, proc: Path = Path("/proc"), cgroups: Path = _CGROUPS
+) -> Iterator[ResourceMeter]:
+    """Measure the tree under the process ``root`` (None: not on this machine), and our children that end in the block.
 
-    Those are the load generator's processes, where nothing else is ended meanwhile. A process that cannot be read
-    counts as what was read of it before; one that never could be read, and a ``pid`` that is gone, use nothing.
+    ``root`` returns a pid, and is asked at every look: a service that is restarted has another one. Our children are
+    the load generator's processes, where nothing else is waited for meanwhile. A process that cannot be read counts
+    as what was read of it before; one that never could be read, and a pid that is gone, use nothing.
     """
     meter = ResourceMeter()
-    tree = _Tree(pid, proc, cgroups) if pid else None
+    tree = _Tree(root, proc, cgroups) if root is not None else None
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     if tree is not None:
         tree.start()
@@ -65,10 +68,10 @@ class _Seen:
 
 
 class _Tree:
-    def __init__(self, pid: int, proc: Path, cgroups: Path) -> None:
-        self._pid = pid
+    def __init__(self, root: Callable[[], int], proc: Path, cgroups: Path) -> None:
+        self._root = root
         self._proc = proc
-        self._throttling = _throttling_file(proc / str(pid) / "cgroup", cgroups)
+        self._throttling = _throttling_file(proc / str(root()) / "cgroup", cgroups)
         self._seen: dict[tuple[int, float], _Seen] = {}
         self._peak = 0
         self._most = 0
@@ -121,7 +124,7 @@ class _Tree:
 
     def _processes(self) -> list[psutil.Process]:
         try:
-            root = psutil.Process(self._pid)
+            root = psutil.Process(self._root())
             return [root, *root.children(recursive=True)]
         except psutil.Error:
             return []

@@ -56,7 +56,8 @@ class Run:
     ``seed`` and ``digest`` are the schedule's; ``payload_digest`` identifies what was sent. ``closed_loop``: each
     request waited for an earlier answer, and ``scheduled_ns`` is ``issued_ns``; such latencies hide queueing.
     ``clocks``: of the generators on other machines, whose instants were put on our clock; empty if there were none.
-    ``resources``: what service and generator used meanwhile, where that was measured.
+    ``resources``: what service and generator used meanwhile, where that was measured. ``sizes``: of the payloads, in
+    tokens or whatever the test counts, where it says how.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -71,6 +72,7 @@ class Run:
     closed_loop: bool = False
     clocks: tuple[ClockOffset, ...] = ()
     resources: Resources | None = None
+    sizes: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size
@@ -89,6 +91,8 @@ class Run:
             failure = np.asarray(self.failure)
             if failure.shape != (n,):
                 raise ValidationError(f"Run.failure has shape {failure.shape}, but {n} requests were scheduled")
+        if self.sizes is not None and np.shape(self.sizes) != (n,):
+            raise ValidationError(f"Run.sizes has shape {np.shape(self.sizes)}, but {n} requests were scheduled")
         timing = {name: np.asarray(values, dtype=np.float32) for name, values in self.server_timing.items()}
         for name, values in timing.items():
             if values.shape != (n,):
@@ -100,6 +104,7 @@ class Run:
             "status": _frozen(status, np.int16),
             "failure": _frozen(failure, np.uint8),
             "server_timing": {name: _frozen(durations, np.float32) for name, durations in timing.items()},
+            "sizes": None if self.sizes is None else _frozen(np.asarray(self.sizes), np.int64),
         }
         for attribute, value in frozen.items():
             object.__setattr__(self, attribute, value)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_inferbench.kept import Kept
     from pytest_inferbench.measurement import Measurement
     from pytest_inferbench.sides import Sides
+    from pytest_inferbench.slo import SLO
     from pytest_inferbench.verdict import Verdict
 
 __all__ = ["SESSION", "InferbenchSession"]
@@ -168,6 +169,7 @@ class InferbenchSession:
             observe=self._observe,
             on_measured=self._on_measured,
             on_verdict=self._on_verdict,
+            on_impacts=self._on_impacts,
             on_capacity=self._on_capacity,
         )
 
@@ -210,6 +212,13 @@ class InferbenchSession:
                 record["verdicts"].append(verdict_record(verdict))
         if not verdict.passed:
             self._failing.append(verdict)
+
+    def _on_impacts(self, measurement: Measurement, slo: SLO) -> None:
+        from pytest_inferbench.report.record import note_impacts
+
+        for known, record in self._pending:
+            if known is measurement:
+                note_impacts(record, measurement, slo)
 
 
 SESSION: pytest.StashKey[InferbenchSession] = pytest.StashKey()

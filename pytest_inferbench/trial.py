@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from pytest_inferbench.arrivals import ClosedLoop
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Schedule
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.deployment.local import LocalService
@@ -46,7 +50,8 @@ class Load:
     """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for.
 
     ``generators``: how many processes issue it, or the address of a Dask scheduler.
-    ``disruptions``: what is done to the service meanwhile, in order of their instants.
+    ``disruptions``: what is done to the service meanwhile, in order of their instants. ``size`` counts the tokens of
+    a payload.
     """
 
     workload: Workload
@@ -55,6 +60,7 @@ class Load:
     drain_timeout: float
     generators: int | str = 1
     disruptions: tuple[Disruption, ...] = ()
+    size: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,14 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
     """
     schedule = load.workload.schedule(seed)
     bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
+    sizes = None if load.size is None else _count_sizes(load.size, bodies)
     observe(step)
     service = side.deploy()
     try:
         await asyncio.to_thread(service.boot, _boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
         disruptor = Disruptor(load.disruptions, service)
-        pid = service.pid if isinstance(service, LocalService) else 0
+        root = (lambda: service.pid) if isinstance(service, LocalService) else None
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
             findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
             generator = LoadGenerator(
@@ -108,20 +115,17 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
                 on_progress=disruptor.listen(_reporter(observe)),
                 generators=load.generators,
             )
-            with measured_resources(pid) as meter:
-                try:
-                    process = load.workload.process
-                    async with disruptor.armed():
-                        if isinstance(process, ClosedLoop):
-                            run = await generator.issue_closed(bodies, concurrency=process.concurrency, seed=seed)
-                        else:
-                            run = await generator.issue(schedule, bodies)
-                    findings += examine(run) + _undone(disruptor.events())
-                except LoadError as error:
-                    # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
-                    run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
-                    findings += (_lost(error),)
-        run = replace(run, resources=meter.resources)
+            try:
+                # In this order: what is undone or waited for on leaving `armed` is none of the generator's usage.
+                async with disruptor.armed():
+                    with measured_resources(root) as meter:
+                        run = await _issue(generator, load.workload.process, schedule, bodies)
+                findings += examine(run) + _undone(disruptor.events())
+            except LoadError as error:
+                # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
+                run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
+                findings += (_lost(error),)
+        run = replace(run, resources=meter.resources, sizes=sizes)
         if not service.alive:
             findings += (_died(service),)
     finally:
@@ -140,6 +144,22 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
         )
     )
     return Trial(run, findings, disruptor.events())
+
+
+def _count_sizes(size: Callable[[Any], int], bodies: Sequence[object]) -> NDArray[np.int64]:
+    sizes = [size(body) for body in bodies]
+    for number in sizes:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+            raise ConfigurationError(f"measure(size=...) must return a whole number of tokens, got {number!r}")
+    return np.array(sizes, np.int64)
+
+
+async def _issue(
+    generator: LoadGenerator, process: ArrivalProcess, schedule: Schedule, bodies: Sequence[object]
+) -> Run:
+    if isinstance(process, ClosedLoop):
+        return await generator.issue_closed(bodies, concurrency=process.concurrency, seed=schedule.seed)
+    return await generator.issue(schedule, bodies)
 
 
 def _boot_progress(observe: Observer) -> Callable[[float, str], None]:

@@ -212,6 +212,8 @@ def _value(metric: str, value: float) -> str:
         return f"{value:.2%}"
     if metric == "throughput":
         return f"{value:.1f}/s"
+    if metric == "slope":
+        return f"{format_seconds(value)} per token"
     if metric in ("failed", "lost"):
         return f"{value:.1f} requests"
     return "-inf" if value == -math.inf else format_seconds(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -97,6 +98,7 @@ class Disruptor:
         self._started: asyncio.Event = asyncio.Event()
         self._start_ns = 0
         self._proxy: DelayProxy | None = None
+        self._pressing: list[subprocess.Popen[bytes]] = []
 
     @asynccontextmanager
     async def in_path(self, target: Target) -> AsyncIterator[Target]:
@@ -123,7 +125,10 @@ class Disruptor:
 
     @asynccontextmanager
     async def armed(self) -> AsyncIterator[None]:
-        """While the context is open, carry out each disruption at its instant; on leaving, undo what still lasts."""
+        """While the context is open, carry out each disruption at its instant; on leaving, undo what still lasts.
+
+        Processes that pressed are waited for on leaving only: the CPU time of a child counts as ours from then on.
+        """
         tasks = [asyncio.create_task(self._carry_out(log)) for log in self._logs]
         try:
             yield
@@ -131,6 +136,8 @@ class Disruptor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for process in self._pressing:
+                process.communicate()
 
     def events(self) -> tuple[DisruptionEvent, ...]:
         """Return what came about, one event per disruption, in order of their planned instants."""
@@ -196,6 +203,7 @@ class Disruptor:
         try:
             for _ in range(number):
                 processes.append(_start(words))
+                self._pressing.append(processes[-1])
             for process in processes:
                 assert process.stdout is not None
                 if not await asyncio.to_thread(process.stdout.readline):
@@ -203,11 +211,11 @@ class Disruptor:
             log.began_ns = time.monotonic_ns()
             log.detail = f"{number} x {kind} by {_pids([process.pid for process in processes])}"
             for process in processes:
-                await asyncio.to_thread(process.wait)
+                assert process.stdout is not None
+                await asyncio.to_thread(process.stdout.read)  # until it ends
         finally:
             for process in processes:
-                process.kill()
-                process.communicate()
+                os.kill(process.pid, signal.SIGKILL)  # process.kill() would wait for one that has ended
 
     async def _slow(self, log: _Log, slow: SlowNetwork) -> None:
         assert self._proxy is not None

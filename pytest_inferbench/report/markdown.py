@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_inferbench.quantity import format_seconds
 from pytest_inferbench.report.words import (
     MEANINGS,
     change,
@@ -35,8 +36,8 @@ def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> st
     head = ["## inferbench: " + _text(headline(records)), ""]
     if outcome := worst(records):
         head += [_text(f"{outcome}: {MEANINGS[outcome]}."), ""]
-    head += [*_checks(records), *_capacities(capacities), *_findings(records)]
-    folded = [*_explanations(records), *_figures(records), *_environment(records)]
+    head += [*_checks(records), *_capacities(capacities), *_disrupted(records), *_findings(records)]
+    folded = [*_explanations(records), *_impacts(records), *_figures(records), *_environment(records)]
     text = "\n".join([*head, *folded])
     if len(text.encode()) > _LIMIT:
         text = "\n".join([*head, "The figures are left out here: they would exceed what GitHub shows."])
@@ -101,6 +102,56 @@ def _capacities(capacities: Sequence[Record]) -> Iterator[str]:
         yield from _table(("capacity of profile", "highest rate", "at which these hold", "n"), rows)
 
 
+def _disrupted(records: Sequence[Record]) -> Iterator[str]:
+    """Yield what was done on purpose, so that nobody takes its effect for the service's ordinary figures."""
+    lines = []
+    for record in records:
+        if planned := dict.fromkeys(_planned(event) for event in record["disruptions"]):
+            test = record["test"].rpartition("::")[2]
+            lines.append(f"- disrupted on purpose: {test} under profile {record['profile']}: {'; '.join(planned)}")
+    if lines:
+        yield from (*(f"- {_text(line[2:])}" for line in dict.fromkeys(lines)), "")
+
+
+def _planned(event: Record) -> str:
+    told = {name: value for name, value in event["parameters"].items() if name != "duration"}
+    words = [f"{event['kind']} at {format_seconds(event['planned'])}"]
+    if "duration" in event["parameters"]:
+        words.append(f"for {format_seconds(float(event['parameters']['duration']))}")
+    return ", ".join([" ".join(words), *(f"{name} {value}" for name, value in told.items())])
+
+
+def _impacts(records: Sequence[Record]) -> Iterator[str]:
+    rows = [row for record in records for label, side in _both(record) for row in _of_runs(record, label, side)]
+    if rows:
+        header = ("test", "side", "run", "disruption", "began", "lasted", "failed", "outage", "recovery", "lost", "n")
+        yield from _folded("Disruptions, run by run", list(_table(header, rows)))
+
+
+def _of_runs(record: Record, label: str, side: Record) -> Iterator[Sequence[str]]:
+    """Yield one row per disruption; what the run as a whole lost stands in the row of its first one."""
+    seen = set()
+    for event in side["disruptions"]:
+        impact = side["impacts"][event["run"]]
+        figures = [
+            str(impact["failed"]),
+            figure("outage", impact["outage"]),
+            figure("recovery", impact["recovery"]),
+            "—" if impact["lost"] is None else str(impact["lost"]),
+            str(impact["requests"]),
+        ]
+        yield (
+            record["test"].rpartition("::")[2],
+            label,
+            str(event["run"] + 1),
+            _planned(event),
+            "did not come about" if event["began"] is None else figure("began", event["began"]),
+            figure("lasted", event["duration"]),
+            *(figures if event["run"] not in seen else [""] * len(figures)),
+        )
+        seen.add(event["run"])
+
+
 def _findings(records: Sequence[Record]) -> Iterator[str]:
     found = dict.fromkeys(
         f"- {_text(finding['rule'])}: {_text(finding['message'])}; {_text(finding['recommendation'])}"
@@ -125,11 +176,15 @@ def _figures(records: Sequence[Record]) -> Iterator[str]:
         yield from _folded("All figures, with their intervals", list(_table(header, rows)))
 
 
-def _sides(record: Record) -> Iterator[Sequence[str]]:
-    sides = [(f"profile {record['profile']}", record)]
+def _both(record: Record) -> Iterator[tuple[str, Record]]:
+    """Yield the label and the figures of the side under test, and of its reference if there is one."""
+    yield f"profile {record['profile']}", record
     if record["reference"] is not None:
-        sides.append((record["reference"]["label"], record["reference"]))
-    for label, side in sides:
+        yield record["reference"]["label"], record["reference"]
+
+
+def _sides(record: Record) -> Iterator[Sequence[str]]:
+    for label, side in _both(record):
         figures = (
             f"{figure(metric, side['figures'][metric]['estimate'])} "
             f"({interval(metric, side['figures'][metric]['interval'])})"

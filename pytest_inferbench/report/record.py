@@ -17,16 +17,18 @@ import numpy as np
 from pytest_inferbench.attribution import breakdown
 from pytest_inferbench.capacity import Capacity
 from pytest_inferbench.comparison import Comparison
+from pytest_inferbench.costs import fitted
 from pytest_inferbench.disruption import DisruptionEvent, disruption_identity
-from pytest_inferbench.measurement import Measurement
+from pytest_inferbench.measurement import Measurement, Reference
 from pytest_inferbench.report.raw import raw_run
+from pytest_inferbench.resilience import impact_of, outage_of
 from pytest_inferbench.run import Failure, Run
 from pytest_inferbench.selfcheck import SelfCheck
 from pytest_inferbench.slo import SLO, SloCheck, check_slo
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.verdict import Verdict, describe
 
-__all__ = ["Record", "capacity_record", "measurement_record", "verdict_record"]
+__all__ = ["Record", "capacity_record", "measurement_record", "note_impacts", "verdict_record"]
 
 Record = dict[str, Any]
 
@@ -46,7 +48,7 @@ def measurement_record(test: str, measurement: Measurement, *, raw: bool = False
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
-        **_side(measurement.runs, alpha, raw),
+        **_side(measurement.runs, measurement.events, alpha, raw),
         "findings": [
             {
                 "rule": finding.rule,
@@ -58,9 +60,6 @@ def measurement_record(test: str, measurement: Measurement, *, raw: bool = False
             }
             for finding in measurement.findings
         ],
-        "disruptions": [
-            _disruption(number, event) for number, events in enumerate(measurement.events) for event in events
-        ],
         "environment": measurement.environment.to_dict(),
         "level": alpha if measurement.stop is None else measurement.stop.level,
         "ended": "" if measurement.stop is None else measurement.stop.reason,
@@ -70,7 +69,7 @@ def measurement_record(test: str, measurement: Measurement, *, raw: bool = False
         else {
             "label": reference.label,
             "differences": list(reference.differences),
-            **_side(reference.runs, alpha, raw),
+            **_side(reference.runs, reference.events, alpha, raw),
             "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
             "shifts": [
                 {
@@ -123,7 +122,19 @@ def verdict_record(verdict: Verdict) -> Record:
     }
 
 
-def _side(runs: Sequence[Run], alpha: float, raw: bool) -> Record:
+def note_impacts(record: Record, measurement: Measurement, slo: SLO) -> None:
+    """Complete the impacts of a disrupted measurement's record, now that ``slo`` says what counts as recovered."""
+    sides: list[tuple[Record, Measurement | Reference]] = [(record, measurement)]
+    if measurement.reference is not None and measurement.reference.events:
+        sides.append((record["reference"], measurement.reference))
+    for made, side in sides:
+        for impact, run, events in zip(made["impacts"], side.runs, side.events, strict=True):
+            if any(event.began_ns is not None for event in events):
+                found = impact_of(run, events, slo)
+                impact.update(recovery=_number(found.recovery), lost=found.lost, slo=dict(slo.limits))
+
+
+def _side(runs: Sequence[Run], disruptions: Sequence[Sequence[DisruptionEvent]], alpha: float, raw: bool) -> Record:
     late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
     return {
         "requests": sum(len(run) for run in runs),
@@ -143,6 +154,20 @@ def _side(runs: Sequence[Run], alpha: float, raw: bool) -> Record:
         },
         "issue_delay": {name: _number(_quantile(late, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
         "runs": [_run(run) | ({"raw": raw_run(run)} if raw else {}) for run in runs],
+        "curve": fitted(runs, alpha=alpha),
+        "disruptions": [_disruption(number, event) for number, events in enumerate(disruptions) for event in events],
+        "impacts": [
+            {
+                "run": number,
+                "requests": len(runs[number]),
+                "failed": int(runs[number].failed.sum()),
+                "outage": _number(outage_of(runs[number])),
+                "recovery": None,
+                "lost": None,
+                "slo": None,
+            }
+            for number in range(len(disruptions))
+        ],
     }
 
 
@@ -175,6 +200,7 @@ def _disruption(number: int, event: DisruptionEvent) -> Record:
         "planned": parameters.pop("at"),
         "began": event.began,
         "ended": event.ended,
+        "duration": None if event.began is None or event.ended is None else event.ended - event.began,
         "detail": event.detail,
         "parameters": parameters,
     }

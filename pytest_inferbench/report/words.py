@@ -133,6 +133,8 @@ def figure(metric: str, value: float | str | None) -> str:
         return format_fraction(amount)
     if metric == "throughput":
         return f"{amount:.1f}/s"
+    if metric == "slope":
+        return f"{format_seconds(amount)} per token"
     if metric in ("failed", "lost"):
         return f"{amount:.1f} requests"
     return "-inf" if amount == -math.inf else format_seconds(amount)

@@ -19,8 +19,9 @@ import pytest
 from pytest_inferbench.validity import Finding, examine
 from pytest_inferbench.warmup import warm_up
 
-# pytester forgets what a session in this process imported first; numpy, httpx and we do not bear a second import.
-for _module in ("httpcore", "scipy.stats", "psutil", "pytest_inferbench.handles"):
+# pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
+# import.
+for _module in ("httpcore", "scipy.stats", "psutil", "matplotlib.figure", "pytest_inferbench.handles"):
     importlib.import_module(_module)
 for _module in ("deployment.local", "deployment.external", "report.record", "report.terminal", "report.json_result"):
     importlib.import_module(f"pytest_inferbench.{_module}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
+from pytest_inferbench.deployment.local import Launch
+from pytest_inferbench.profile import resolve_profile
 from tests.plugin.conftest import ONE_MEASUREMENT, Bench, free_port
 
 
@@ -100,6 +103,14 @@ def test_bentoml_that_is_not_installed(bench: Bench, monkeypatch: pytest.MonkeyP
             "run: pip install 'pytest-inferbench*service*'"
         ]
     )
+
+
+def test_a_bentoml_service_is_nobody_elses_business(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """BentoML would listen on every interface; the command that boots it binds it to the loopback one."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    profile = resolve_profile("baseline", {"baseline": {}}, where="x")
+    words = Launch(service="app:Service", cwd=tmp_path).arguments(port=4711, profile=profile)
+    assert words[2:] == ["bentoml", "serve", "app:Service", "--host", "127.0.0.1", "--port", "4711"]
 
 
 def test_nothing_to_boot(bench: Bench) -> None:

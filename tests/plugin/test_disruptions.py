@@ -169,6 +169,39 @@ def test_a_disrupted_measurement_is_neither_recorded_nor_compared_with_a_baselin
     assert "SAID runs that are disrupted on purpose are no baseline" in session.output
 
 
+BOTH = """
+from pytest_inferbench import *
+
+async def test_both(inference_service, steady):
+    measurement = await steady.measure(inference_service, disruptions=[KillWorker(at=0.4)])
+    measurement.has_not_regressed(metrics=("error_rate",))
+    measurement.survives(Resilience(max_failed="5%", recovers_within="10s"), slo=SLO(p95="10s"))
+"""
+
+
+def test_both_sides_of_a_session_are_disrupted_alike_and_compared(several: Bench) -> None:
+    """--against with a kill: every run of both sides loses its worker at the same planned instant of the same arrivals.
+    A candidate that replaces none has more errors than the reference, and misses its budget; nothing is recorded."""
+    several.configure(
+        profiles={"baseline": {"delay": 0.002}, "other": {"delay": 0.002, "respawn": False}},
+        head=f"command = {json.dumps([sys.executable, 'forking_service.py', '{port}', '{workers}'])}",
+        rate=60,
+        duration="1s",
+    )
+    several.pytester.makepyfile(BOTH)
+    session = several.run("--profile=other", "--against=baseline", "--update-baselines", repeats=3)
+    session.result.assert_outcomes(passed=1)
+    (measurement,) = session.measurements
+    reference = measurement["reference"]
+    assert [run["digest"] for run in reference["runs"]] == [run["digest"] for run in measurement["runs"]]
+    for side in (measurement, reference):
+        assert [(event["run"], event["planned"]) for event in side["disruptions"]] == [(0, 0.4), (1, 0.4), (2, 0.4)]
+        assert all(event["began"] >= 0.4 for event in side["disruptions"])
+        assert [impact["slo"] for impact in side["impacts"]] == [{"p95": 10.0}] * 3
+    assert session.verdicts == ["REGRESSED", "MISSED"]
+    assert several.baselines == []
+
+
 def test_a_disruption_that_could_not_be_carried_out_voids_the_run(several: Bench) -> None:
     """All workers are gone when the second kill is due: the run was not disturbed as planned, and says so."""
     configure(several, respawn=False, workers=1)

@@ -49,13 +49,15 @@ def test_a_crash_in_a_fixture_ends_the_service(bench: Bench) -> None:
     assert alive(bench) == []
 
 
-def test_a_full_disk_costs_the_json_result_and_says_so(bench: Bench) -> None:
-    """ENOSPC at writing the result: the session fails with the path and the reason, and still shows its figures."""
+@pytest.mark.parametrize("option", ["json", "html", "markdown"])
+def test_a_full_disk_costs_a_written_result_and_says_so(bench: Bench, option: str) -> None:
+    """ENOSPC at writing a result: the session fails with the path and the reason, and still shows its figures."""
     bench.pytester.makepyfile(ONE_MEASUREMENT)
-    result = bench.pytester.runpytest_inprocess(ASYNCIO_ADVICE, "--inferbench-json=/dev/full", "--inferbench-repeats=1")
+    full = f"--inferbench-{option}=/dev/full"
+    result = bench.pytester.runpytest_inprocess(ASYNCIO_ADVICE, full, "--inferbench-repeats=1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["--inferbench-json: cannot write /dev/full: No space left on device", "steady *"])
+    result.stdout.fnmatch_lines([f"--inferbench-{option}: cannot write /dev/full: No space left on device", "steady *"])
 
 
 DISK_FULL = """
@@ -199,12 +201,6 @@ def leaks(bench: Bench, everything: str) -> list[str]:
 REPORTS = ("--inferbench-html=report.html", "--inferbench-markdown=report.md", "--junitxml=junit.xml")
 
 
-def offered(bench: Bench) -> list[str]:
-    """The options of written reports that this version has."""
-    text = bench.pytester.runpytest_inprocess(ASYNCIO_ADVICE, "--help").stdout.str()
-    return [option for option in REPORTS if option.partition("=")[0] in text]
-
-
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.usefixtures("_real_examiner")
 def test_secrets_of_the_environment_and_of_headers_are_nowhere(
@@ -217,16 +213,17 @@ def test_secrets_of_the_environment_and_of_headers_are_nowhere(
     bench.pytester.makepyfile(
         ONE_MEASUREMENT + "    from pytest_inferbench import SLO\n    assert measurement.meets(SLO(p50='1ns'))\n"
     )
-    session = bench.run("--update-baselines", "-v", *offered(bench))
+    session = bench.run("--update-baselines", "-v", *REPORTS)
     session.result.assert_outcomes(failed=1)
     assert {request["headers"]["authorization"] for request in bench.requests} == {f"Bearer {SECRET}"}
+    assert all((bench.path / option.partition("=")[2]).stat().st_size for option in REPORTS)
     assert leaks(bench, session.everything) == []
 
 
 def test_credentials_of_a_url_are_nowhere(bench: Bench) -> None:
     """User and password of --inferbench-url are not shown, neither where it answers nor where nobody does."""
     bench.pytester.makepyfile(ONE_MEASUREMENT)
-    session = bench.run(f"--inferbench-url=http://user:{SECRET}@127.0.0.1:9/predict", *offered(bench))
+    session = bench.run(f"--inferbench-url=http://user:{SECRET}@127.0.0.1:9/predict", *REPORTS)
     session.result.assert_outcomes(failed=1)
     assert "nothing usable answers at 127.0.0.1:9/predict" in session.output
     assert leaks(bench, session.everything) == []

@@ -70,6 +70,31 @@ def test_delays_and_server_timing_come_back(store: BaselineStore) -> None:
     assert np.array_equal(loaded.server_timing["infer"], np.array([1.5, 0, np.nan, np.nan]), equal_nan=True)
 
 
+def test_sizes_and_the_cost_curve_come_back(store: BaselineStore) -> None:
+    """The size of every payload, which the curve is fitted to again, and the curve as it was, for whoever reads it."""
+    sized = replace(run(), sizes=np.array([3, 500, 7, 12]))
+    curve = {"slope": 0.0002, "slope_interval": [0.00019, 0.00021], "runs": 1, "points": []}
+    path = store.update(replace(baseline(), runs=(sized,), curve=curve), **KEY)
+    loaded = store.load(**KEY)["steady"]
+    (found,) = loaded.runs
+    assert found.sizes is not None
+    assert found.sizes.tolist() == [3, 500, 7, 12]
+    assert loaded.curve == curve
+    assert '"size": [3,500,7,12]' in path.read_text(encoding="utf-8")
+
+
+def test_a_file_of_version_1_is_read_and_becomes_one_of_this_version(store: BaselineStore) -> None:
+    """Baselines from before sizes were stored are as good as before; the next update writes what this version does."""
+    path = store.path(**KEY)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document(lambda d: d.update(version=1))))
+    loaded = store.load(**KEY)["steady"]
+    assert (loaded.runs[0].sizes, loaded.curve) == (None, None)
+    store.update(baseline("bursty"), **KEY)
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == FORMAT_VERSION
+    assert set(store.load(**KEY)) == {"steady", "bursty"}
+
+
 def test_absurd_server_timing_does_not_cost_the_recording(store: BaselineStore) -> None:
     """A service that reports negative, infinite or astronomic durations is recorded without them."""
     facts = {name: getattr(run(), name) for name in ("scheduled_ns", "issued_ns", "completed_ns", "status")}
@@ -263,6 +288,12 @@ def test_the_document_that_the_hostile_ones_are_made_of_is_fine(store: BaselineS
         lambda d: run_of(d).update(issue_delay_us=[1]),
         lambda d: run_of(d).update(issue_delay_us=[1, -2]),
         lambda d: run_of(d).update(issue_delay_us=None),
+        lambda d: run_of(d).update(size=[1]),
+        lambda d: run_of(d).update(size=[1, -1]),
+        lambda d: run_of(d).update(size=[1, 10**12]),
+        lambda d: run_of(d).update(size=None),
+        lambda d: entry_of(d).update(curve=[]),
+        lambda d: entry_of(d).update(curve={"slope": float("inf")}),
         lambda d: run_of(d).update(server_timing_us=[]),
         lambda d: run_of(d).update(server_timing_us={"infer": [1]}),
         lambda d: run_of(d).update(server_timing_us={"infer": [1, 1.5]}),
@@ -312,7 +343,7 @@ def test_a_file_with_unusable_values_is_refused_with_its_path(
         (b"[" * 200_000, "is not whole JSON"),
         (b"[]", "is not a baseline of this plugin"),
         (b'{"machine_info": {}}', "is not a baseline of this plugin"),
-        (b'{"format": "pytest-inferbench-baseline", "version": 2}', "format version 2.*upgrade pytest-inferbench"),
+        (b'{"format": "pytest-inferbench-baseline", "version": 3}', "format version 3.*upgrade pytest-inferbench"),
         (b'{"format": "pytest-inferbench-baseline", "version": 0}', "format version 0.*record it again"),
         (b'{"format": "pytest-inferbench-baseline", "version": true}', "format version True"),
         (b'{"format": "pytest-inferbench-baseline", "version": 1.0}', "format version 1.0"),
@@ -518,7 +549,7 @@ def test_entries_lists_everything_stored_and_survives_broken_files(store: Baseli
     damaged = store.path(**{**other, "test": "t.py::test_damaged"})
     damaged.write_text("{")
     newer = store.path(**{**other, "test": "t.py::test_newer"})
-    newer.write_text('{"format": "pytest-inferbench-baseline", "version": 2}')
+    newer.write_text('{"format": "pytest-inferbench-baseline", "version": 3}')
     (damaged.parent / ".hidden.json.new").write_text("")
     (store.root / "README").write_text("not ours")
     entries = list(store.entries())
@@ -579,7 +610,7 @@ def test_what_became_unreadable_or_newer_is_not_removed(store: BaselineStore) ->
     path.write_text("{")
     with pytest.raises(BaselineError, match="is not whole JSON"):
         store.remove(entry)
-    path.write_text('{"format": "pytest-inferbench-baseline", "version": 2}')
+    path.write_text('{"format": "pytest-inferbench-baseline", "version": 3}')
     for workload in ("steady", None):
         with pytest.raises(NewerBaselineError, match="upgrade pytest-inferbench"):
             store.remove(replace(entry, workload=workload))

@@ -11,9 +11,11 @@ import jsonschema
 import numpy as np
 import pytest
 
+from pytest_inferbench.disruption import DisruptionEvent, Freeze
 from pytest_inferbench.measurement import Measurement, Reference
 from pytest_inferbench.report.json_result import SCHEMA_PATH, result
-from pytest_inferbench.report.record import measurement_record, verdict_record
+from pytest_inferbench.report.markdown import markdown
+from pytest_inferbench.report.record import measurement_record, note_impacts, verdict_record
 from pytest_inferbench.run import Failure
 from pytest_inferbench.slo import SLO
 from tests.unit.examples import INVALID, SERVICE, measurement, run, runs
@@ -122,6 +124,52 @@ def test_a_reference_comes_with_its_figures_and_every_comparison() -> None:
     assert checks["p50"]["interval"][0] < checks["p50"]["ratio"] < checks["p50"]["interval"][1]
     assert len(checks["p50"]["pair_ratios"]) == checks["p50"]["pairs"] == 5
     assert record(measurement())["reference"] is None
+
+
+def test_a_disrupted_run_has_what_was_done_to_it_and_what_that_cost() -> None:
+    """Instants, length and failures are there at once; recovery and goodput lost once a test names an SLO. It fits
+    the schema before and after, on both sides, and Markdown marks the measurement and has a row per run."""
+    freeze = Freeze(at=2, duration=1)
+    event = DisruptionEvent(disruption=freeze, began_ns=2_100_000_000, ended_ns=3_200_000_000, start_ns=0, detail="x")
+    undone = replace(event, began_ns=None, ended_ns=None)
+    reference = Reference(label="profile baseline", runs=runs(2), events=((event,), (undone,)))
+    found = measurement(runs=runs(2, failed=4), events=((event,), (event,)), reference=reference)
+    made = record(found)
+    (first, _), (impact, _) = made["disruptions"], made["impacts"]
+    assert (first["run"], first["kind"], first["planned"], first["began"]) == (0, "Freeze", 2.0, 2.1)
+    assert first["duration"] == pytest.approx(1.1)
+    assert made["reference"]["disruptions"][1]["duration"] is None
+    assert (impact["failed"], impact["requests"], impact["recovery"], impact["lost"]) == (4, 400, None, None)
+    assert 0 < impact["outage"] < 1
+    schema = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    jsonschema.validate(result([made], settings=SETTINGS), schema)
+    note_impacts(made, found, SLO(p95="150ms"))
+    jsonschema.validate(result([made], settings=SETTINGS), schema)
+    assert impact["recovery"] == "inf"  # the last four failed
+    assert impact["lost"] > 4
+    assert impact["slo"] == {"p95": 0.15}
+    recoveries = [each["recovery"] for each in made["reference"]["impacts"]]
+    assert recoveries[0] is not None
+    assert recoveries[1] is None
+    text = markdown([made])
+    assert "- disrupted on purpose: test\\_x under profile optimized: Freeze at 2.00 s for 1.00 s, workers 1" in text
+    assert text.count("Freeze at 2.00 s for 1.00 s, workers 1 |") == 4
+    assert "did not come about" in text
+
+
+def test_a_cost_curve_fits_the_schema_with_its_verdict() -> None:
+    """Both sides have their curve and the verdict its classes and slope; with one run no interval is claimed."""
+    sizes = np.arange(400) % 100 + 1
+    sized = [replace(each, sizes=sizes) for each in runs(3)]
+    found = measurement(runs=tuple(sized), reference=Reference(label="profile baseline", runs=tuple(sized[:1])))
+    made = record(found)
+    made["verdicts"].append(verdict_record(found.curve_has_not_regressed()))
+    assert [check["metric"] for check in made["verdicts"][0]["checks"]][-2:] == ["64-100 tokens", "slope"]
+    assert made["curve"]["slope_interval"] is not None
+    assert made["reference"]["curve"]["slope_interval"] is None
+    assert record(measurement())["curve"] is None
+    jsonschema.validate(result([made], settings=SETTINGS), json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+    assert "per token" in markdown([made])
 
 
 def test_a_verdict_carries_the_explanation_that_the_assert_shows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.run import Failure, Run
 from pytest_inferbench.slo import SLO
-from tests.unit.examples import measurement
+from tests.unit.examples import INVALID, measurement
 
 SECOND = 10**9
 PROMISE = SLO(p95="100ms")
@@ -203,3 +204,10 @@ def test_a_measurement_answers_with_a_verdict() -> None:
     assert "MISSED       outage 580 ms" in repr(verdict)
     with pytest.raises(ValidationError, match="nothing was disrupted"):
         measurement().survives(Resilience(max_failed=0), slo=PROMISE)
+
+
+def test_a_disruption_that_did_not_come_about_is_invalid_and_no_error() -> None:
+    """The examiner's failure is told as a verdict, not as an exception from the figures that are missing."""
+    undone = (replace(kill(5)[0], began_ns=None, ended_ns=None),)
+    found = measurement(runs=(disrupted(calm()),), events=(undone,), findings=(INVALID,))
+    assert found.survives(Resilience(max_failed=0), slo=PROMISE).outcome is Outcome.INVALID
