@@ -297,7 +297,7 @@ def _shape(table: _Table, change: NDArray[np.float64], scale: NDArray[np.float64
     have changed: no verdict hangs on it.
     """
     sizes = table.middles.mean(axis=0)
-    count = sizes.size
+    count = int(sizes.size)
     ones = np.ones((count, 1))
     candidates: list[tuple[str | tuple[int, int], NDArray[np.float64], int]] = [
         ("constant", ones, 1),
