@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import bentoml
 from transformers import pipeline
@@ -16,6 +17,6 @@ class Sentiment:
         self.classifier = pipeline("text-classification", model=os.environ["STUDY_MODEL"], top_k=None, device="cpu")
 
     @bentoml.api
-    def classify(self, text: str) -> list[dict[str, object]]:
+    def classify(self, text: str) -> list[Any]:
         """One text per request."""
         return self.classifier(text, truncation=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,7 +28,7 @@ def health() -> str:
 
 
 @app.post("/classify")
-def classify(body: Text) -> list[dict[str, object]]:
+def classify(body: Text) -> list[Any]:
     """Run in one of FastAPI's threads, as a plain function does."""
     return classifier(body.text, truncation=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import litserve
 from transformers import pipeline
@@ -18,10 +19,10 @@ class Sentiment(litserve.LitAPI):
     def decode_request(self, request: dict[str, str]) -> str:
         return request["text"]
 
-    def predict(self, x: str) -> list[dict[str, object]]:
+    def predict(self, x: str) -> list[Any]:
         return self.classifier(x, truncation=True)
 
-    def encode_response(self, output: list[dict[str, object]]) -> dict[str, object]:
+    def encode_response(self, output: list[Any]) -> dict[str, object]:
         return {"scores": output}
 
 
