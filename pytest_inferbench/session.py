@@ -42,6 +42,7 @@ class InferbenchSession:
         self._sides: Sides | None = None
         self._history: History | None = None
         self._kept: Kept | None = None
+        self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
 
@@ -196,7 +197,17 @@ class InferbenchSession:
         from pytest_inferbench.report.record import measurement_record
 
         self._display.clear()
-        self._pending.append((measurement, measurement_record(test, measurement, raw=self.settings.raw)))
+        first = self._first_profile(test, measurement)
+        record = measurement_record(test, measurement, raw=self.settings.raw, beside=first)
+        self._pending.append((measurement, record))
+
+    def _first_profile(self, test: str, measurement: Measurement) -> Measurement | None:
+        """Return what the test measured under the first profile, where there are several and no other reference."""
+        settings = self.settings
+        if settings.against or settings.selfcheck or len(settings.selected) < 2:
+            return None
+        first = self._firsts.setdefault((test, measurement.workload.name), measurement)
+        return None if first.profile == measurement.profile else first
 
     def _on_capacity(self, test: str, capacity: Capacity) -> None:
         from pytest_inferbench.report.record import capacity_record

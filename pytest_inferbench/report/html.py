@@ -60,7 +60,7 @@ def html(records: Sequence[Record], capacities: Sequence[Record] = (), *, settin
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("pytest-inferbench"),
         measurements=[_measurement(f"m{k}", record) for k, record in enumerate(records, start=1)],
-        ablations=[_ablation(table) for table in ablation(records)],
+        ablations=[_ablation(table) for table in ablation(records, capacities)],
         capacities=[_capacity(found) for found in capacities],
         environments=_unique(record["environment"] for record in records),
         differences=_differences(records),

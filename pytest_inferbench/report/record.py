@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,12 @@ _EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e
 _COMPARED = ("p50", "p95", "throughput", "error_rate")
 
 
-def measurement_record(test: str, measurement: Measurement, *, raw: bool = False) -> Record:
+def measurement_record(
+    test: str, measurement: Measurement, *, raw: bool = False, beside: Measurement | None = None
+) -> Record:
     """Return a measurement; ``verdicts`` is empty and filled as the test asserts.
+
+    ``beside``: what the same test measured under the first profile of the session, for a table of what others bring.
 
     ``raw``: every run has its requests too (see `raw_run`): the record is then as large as the measurement was long.
     """
@@ -82,8 +86,15 @@ def measurement_record(test: str, measurement: Measurement, *, raw: bool = False
                 for shift in measurement.shifts()
             ],
         },
+        "beside": None if beside is None else _beside(beside, measurement),
         "verdicts": [],
     }
+
+
+def _beside(first: Measurement, measurement: Measurement) -> Record:
+    reference = Reference(label=f"profile {first.profile}", runs=first.runs)
+    compared = replace(measurement, reference=reference).comparisons(_COMPARED)
+    return {"label": reference.label, "comparisons": [_check(check) for check in compared]}
 
 
 def capacity_record(test: str, capacity: Capacity) -> Record:

@@ -54,18 +54,20 @@ def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Ite
         for record in chosen:
             yield from _measurement(record)
         yield ()
-    yield from _ablation(records)
+    yield from _ablation(records, capacities)
     for found in capacities:
         yield from _capacity(found)
     if records or not capacities:
         yield from _tally(records)
 
 
-def _ablation(records: Sequence[Record]) -> Iterator[Line]:
+def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterator[Line]:
     """Yield what each of several profiles brings against the same reference: ratios with their intervals."""
-    for table in ablation(records):
+    for table in ablation(records, capacities):
         profiles = table["profiles"][:_MOST_PROFILES]
         yield (Span("what each profile brings ", "bold"), Span(f"against {table['label']}: the ratio of both", "light"))
+        if not table["in_turns"]:
+            yield (Span("measured one after the other; in turns, and so surer, with --against", "light"),)
         yield (Span(f"{'':<{_RATIO}}" + "".join(f"{_cut(name, _RATIO - 2):>{_RATIO}}" for name in profiles), "light"),)
         for workload, metric, checks in table["rows"]:
             ratios = "".join(f"{_ratio_cell(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])

@@ -76,32 +76,60 @@ def headline(records: Sequence[Record]) -> str:
     return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
 
 
-def ablation(records: Sequence[Record]) -> list[Record]:
+def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> list[Record]:
     """Return what each of several profiles brings against one reference: a table per reference.
 
-    Each has the ``label`` of the reference, the ``profiles``, and ``rows`` of workload, metric and the comparison
-    under each profile (None where there is none).
+    Each has the ``label`` of the reference, whether both were measured ``in_turns``, the ``profiles``, and ``rows`` of
+    workload, metric and the comparison under each profile (None where there is none). The reference is that of the
+    session (``--against``), or else the first of its profiles.
     """
-    compared = [record for record in records if record["reference"] and record["reference"]["comparisons"]]
     tables = []
-    for label in dict.fromkeys(record["reference"]["label"] for record in compared):
-        chosen = [record for record in compared if record["reference"]["label"] == label]
-        profiles = list(dict.fromkeys(record["profile"] for record in chosen))
-        # A stored baseline is each profile's own: no common reference.
-        if len(profiles) < 2 or not label.startswith("profile "):
-            continue
-        rows = []
-        for workload in dict.fromkeys(record["workload"]["name"] for record in chosen):
-            cells = {record["profile"]: record for record in chosen if record["workload"]["name"] == workload}
-            for metric in ("p50", "p95", "throughput"):
-                rows.append((workload, metric, [_comparison(cells.get(name), metric) for name in profiles]))
-        tables.append({"label": label, "profiles": profiles, "rows": rows})
+    for key in ("reference", "beside"):
+        compared = [record for record in records if record[key] and record[key]["comparisons"]]
+        for label in dict.fromkeys(record[key]["label"] for record in compared):
+            chosen = [record for record in compared if record[key]["label"] == label]
+            profiles = list(dict.fromkeys(record["profile"] for record in chosen))
+            # A stored baseline is each profile's own: no common reference.
+            if (len(profiles) < 2 and key == "reference") or not label.startswith("profile "):
+                continue
+            rows: list[tuple[str, str, list[Record | None]]] = []
+            for workload in dict.fromkeys(record["workload"]["name"] for record in chosen):
+                cells = {record["profile"]: record for record in chosen if record["workload"]["name"] == workload}
+                for metric in ("p50", "p95", "throughput"):
+                    rows.append((workload, metric, [_comparison(cells.get(name), key, metric) for name in profiles]))
+            rows += _capacity_rows(label.removeprefix("profile "), profiles, capacities)
+            tables.append({"label": label, "in_turns": key == "reference", "profiles": profiles, "rows": rows})
     return tables
 
 
-def _comparison(record: Record | None, metric: str) -> Record | None:
-    checks = record["reference"]["comparisons"] if record is not None else ()
+def _comparison(record: Record | None, key: str, metric: str) -> Record | None:
+    checks = record[key]["comparisons"] if record is not None else ()
     return next((check for check in checks if check["metric"] == metric and check["ratio"] is not None), None)
+
+
+def _capacity_rows(
+    reference: str, profiles: Sequence[str], capacities: Sequence[Record]
+) -> list[tuple[str, str, list[Record | None]]]:
+    """Return the ratios of capacities that the same test found; their intervals divided, end by opposite end."""
+    rows: list[tuple[str, str, list[Record | None]]] = []
+    for test in dict.fromkeys(found["test"] for found in capacities):
+        of = {found["profile"]: found for found in capacities if found["test"] == test}
+        base = of.get(reference)
+        if base is None or not any(name in of for name in profiles):
+            continue
+        low, high = (number(end) for end in base["interval"])
+        cells: list[Record | None] = [
+            {
+                "ratio": number(of[name]["rate"]) / number(base["rate"]),
+                "interval": [number(of[name]["interval"][0]) / high, number(of[name]["interval"][1]) / low],
+                "outcome": "",
+            }
+            if name in of
+            else None
+            for name in profiles
+        ]
+        rows.append(("capacity", "", cells))
+    return rows
 
 
 def grouped(findings: Sequence[Record]) -> list[Record]:

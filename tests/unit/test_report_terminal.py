@@ -194,6 +194,33 @@ def test_several_profiles_against_one_reference_make_an_ablation() -> None:
         assert not any(line.startswith("what each") for line in lines(alone))
 
 
+def test_without_a_reference_the_first_profile_is_the_one_that_others_are_held_against() -> None:
+    """Profiles measured one after the other make the table too, with their capacities, and it says so."""
+    first = replace(compared(1.0), profile="baseline", reference=None)
+    others = [replace(compared(factor), profile=name, reference=None) for name, factor in (("a", 0.5), ("b", 0.9))]
+    records = [record(first), *(measurement_record("test", other, beside=first) for other in others)]
+    found = [
+        {
+            "test": "t",
+            "profile": name,
+            "rate": rate,
+            "interval": [0.9 * rate, 1.2 * rate],
+            "slo": {},
+            "boots": [rate],
+            "probes": [],
+        }
+        for name, rate in (("baseline", 10.0), ("b", 40.0))
+    ]
+    shown = [text(line) for line in summary(records, found)]
+    start = next(
+        index for index, line in enumerate(shown) if line.startswith("what each profile brings against profile ba")
+    )
+    assert shown[start + 1].startswith("measured one after the other")
+    assert shown[start + 2].split() == ["a", "b"]
+    assert shown[start + 6].split() == ["capacity", "—", "4", "(3-5.3)"]
+    assert not any(line.startswith("what each") for line in map(text, summary(records[:1], found)))
+
+
 def test_a_capacity_stands_with_its_interval_and_its_slo() -> None:
     """The rate, what it was found under, and how many boots and runs it took."""
     found = {
