@@ -1,4 +1,8 @@
-"""The paper's resilience question: what a killed, frozen or restarted worker costs, with one worker and with two."""
+"""The paper's resilience question: what each disruption costs, and what a second worker, or a second replica, saves.
+
+``pytest benchmarks/test_resilience.py --profile one_worker --profile k3s --profile k3s-two`` compares one process with
+one and two replicas in Kubernetes; any other profiles go as well. The same arrivals and texts for all.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,16 @@ import pytest
 
 from pytest_inferbench import (
     SLO,
+    ConfigurationError,
     CpuPressure,
+    DeletePod,
     Freeze,
     KillWorker,
+    LimitCpu,
     MemoryPressure,
     Resilience,
     Restart,
+    Scale,
     SlowNetwork,
 )
 from pytest_inferbench.quantity import format_seconds
@@ -21,8 +29,9 @@ from pytest_inferbench.stats.paired import paired_mean
 pytestmark = pytest.mark.resilience
 
 INTERACTIVE = SLO(p95="500ms")
-#: Of the session's profile, whatever it is, only the number of workers differs.
-ONE, TWO = "one_worker", "two_workers"
+#: What has something to spare must do better than what every deployment must.
+SPARE = ("two_workers", "k3s-two")
+BUDGET, BUDGET_WITH_SPARE = Resilience(recovers_within="30s"), Resilience(max_failed="5%", recovers_within="20s")
 DISRUPTIONS = {
     "kill": [KillWorker(at=5)],
     "freeze": [Freeze(at=5, duration=3)],
@@ -30,34 +39,53 @@ DISRUPTIONS = {
     "cpu": [CpuPressure(at=5, duration=8, processes=2)],
     "memory": [MemoryPressure(at=5, duration=8, amount="2GiB")],
     "network": [SlowNetwork(at=5, duration=5, delay="300ms")],
+    "delete": [DeletePod(at=5)],
+    "delete_forced": [DeletePod(at=5, forced=True)],
+    "scale": [Scale(at=5, replicas=1, duration=10)],
+    "squeeze": [LimitCpu(at=5, cpu="250m", duration=8)],
 }
 REPEATS = 3
+METRICS = {"failed": "failed", "outage": "longest outage", "recovery": "back in SLO after", "lost": "goodput lost"}
+
+
+@pytest.fixture(scope="module")
+def found(request):
+    """What each disruption cost under each profile; printed as one table at the end."""
+    impacts = {}
+    yield impacts
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("\n" + "\n".join(table(impacts)))
 
 
 @pytest.mark.parametrize("disruption", DISRUPTIONS)
-async def test_two_workers_survive_better_than_one(inference_service, workload, disruption, capsys):
-    """The same disruption of one worker and of two, at the same instant of the same arrivals; pairs share a seed."""
+async def test_a_disruption_stays_within_the_budget(inference_service, workload, disruption, found):
+    """The same disruption at the same instant of the same arrivals, whatever the service is deployed as."""
     traffic = workload(f"resilience_{disruption}", rate=10, duration=30)
-    measured = {}
-    for profile in (ONE, TWO):
-        measured[profile] = await traffic.measure(
-            inference_service.under(profile), repeats=REPEATS, disruptions=DISRUPTIONS[disruption]
-        )
-    lines = [f"{disruption}, {REPEATS} runs each: mean per run (90 % interval)"]
-    impacts = {profile: found.impacts(INTERACTIVE) for profile, found in measured.items()}
-    for metric in ("failed", "lost", "outage", "recovery"):
-        figures = {profile: np.array([getattr(each, metric) for each in found]) for profile, found in impacts.items()}
-        cells = [f"{profile} {_mean(values, metric)}" for profile, values in figures.items()]
-        lines.append(f"  {metric:<9} {'; '.join(cells)}; difference {_mean(figures[TWO] - figures[ONE], metric)}")
-    with capsys.disabled():
-        print("\n" + "\n".join(lines))
-    assert measured[TWO].survives(Resilience(max_failed="5%", recovers_within="20s"), slo=INTERACTIVE)
+    try:
+        measured = await traffic.measure(inference_service, repeats=REPEATS, disruptions=DISRUPTIONS[disruption])
+    except ConfigurationError as error:
+        pytest.skip(str(error))  # a process has no pods
+    profile = inference_service.profile
+    found.setdefault(disruption, {})[profile] = measured.impacts(INTERACTIVE)
+    assert measured.survives(BUDGET_WITH_SPARE if profile in SPARE else BUDGET, slo=INTERACTIVE)
 
 
-def _mean(values, metric):
-    show = (lambda value: f"{value:.1f}") if metric in ("failed", "lost") else format_seconds
+def table(impacts):
+    """Return the lines of the comparison: means per run and their intervals."""
+    yield f"mean per run (90 % interval), {REPEATS} runs each; SLO p95 {format_seconds(INTERACTIVE.limits['p95'])}"
+    yield f"{'':<14} {'':<12}" + "".join(f" {title:>26}" for title in METRICS.values())
+    for disruption in DISRUPTIONS:
+        for profile, runs in impacts.get(disruption, {}).items():
+            cells = (cell(np.array([getattr(run, metric) for run in runs], float), metric) for metric in METRICS)
+            yield f"{disruption:<14} {profile:<12}" + "".join(f" {text:>26}" for text in cells)
+
+
+def cell(values, metric):
+    """Return the mean and its interval; a run that never recovered has no number to be averaged."""
+    show = (lambda value: f"{value:.1f}") if metric in ("failed", "lost") else (lambda value: f"{value:.2f} s")
     if not np.isfinite(values).all():
-        return "never recovered in " + f"{int((~np.isfinite(values)).sum())} of {values.size}"
-    found = paired_mean(values)
-    low, high = (end + 0.0 for end in found.interval(0.05))  # not -0.0
-    return f"{show(found.mean)} ({show(low)} to {show(high)})"
+        return f"not in {int((~np.isfinite(values)).sum())} of {values.size}"
+    mean = paired_mean(values)
+    low, high = mean.interval(0.05)
+    return f"{show(mean.mean)} ({show(max(low, 0.0))} to {show(high + 0.0)})"

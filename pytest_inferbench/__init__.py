@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Constant, Gamma, Poisson, Replay, Schedule
     from pytest_inferbench.disruption import (
+        Cordon,
         CpuPressure,
+        DeletePod,
         DisruptionEvent,
         Freeze,
         KillWorker,
+        LimitCpu,
         MemoryPressure,
         Restart,
+        Scale,
         SlowNetwork,
     )
     from pytest_inferbench.errors import (
@@ -42,12 +46,16 @@ if TYPE_CHECKING:
 _MODULES = {
     "arrivals": ("ArrivalProcess", "ClosedLoop", "Constant", "Gamma", "Poisson", "Replay", "Schedule"),
     "disruption": (
+        "Cordon",
         "CpuPressure",
+        "DeletePod",
         "DisruptionEvent",
         "Freeze",
         "KillWorker",
+        "LimitCpu",
         "MemoryPressure",
         "Restart",
+        "Scale",
         "SlowNetwork",
     ),
     "errors": (
@@ -81,7 +89,9 @@ __all__ = [
     "Comparison",
     "ConfigurationError",
     "Constant",
+    "Cordon",
     "CpuPressure",
+    "DeletePod",
     "DeploymentError",
     "DisruptionEvent",
     "Environment",
@@ -92,6 +102,7 @@ __all__ = [
     "Impact",
     "InferbenchError",
     "KillWorker",
+    "LimitCpu",
     "LoadError",
     "LoadGenerator",
     "Measurement",
@@ -105,6 +116,7 @@ __all__ = [
     "ResponseCheck",
     "Restart",
     "Run",
+    "Scale",
     "Schedule",
     "SloCheck",
     "SlowNetwork",

@@ -11,13 +11,18 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.quantity import format_seconds, parse_seconds
 
 __all__ = [
+    "CLUSTER_ONLY",
+    "Cordon",
     "CpuPressure",
+    "DeletePod",
     "Disruption",
     "DisruptionEvent",
     "Freeze",
     "KillWorker",
+    "LimitCpu",
     "MemoryPressure",
     "Restart",
+    "Scale",
     "SlowNetwork",
     "check_disruptions",
     "describe_disruption",
@@ -36,7 +41,8 @@ class KillWorker:
     """SIGKILL for ``workers`` worker processes (a number, or ``"all"``), oldest first, ``at`` seconds into the run.
 
     A worker is a process that listens on the service's port; where a manager and its workers share the port, the
-    manager is spared. Whether anybody starts another worker is the service's own affair, and what is measured.
+    manager is spared. Whether anybody starts another worker is the service's own affair, and what is measured. In
+    Kubernetes workers are taken pod by pod, in order of the pods' names.
     """
 
     _: KW_ONLY
@@ -72,7 +78,8 @@ class Restart:
     """A graceful restart at ``at``: SIGTERM, and a new process in the place of each one that ended.
 
     Where a manager has several workers it is a rolling one: the next worker is asked to end ``pause`` seconds after
-    the manager has replaced the one before. Otherwise the whole service ends and is started again.
+    the manager has replaced the one before. Otherwise the whole service ends and is started again. In Kubernetes it is
+    a rollout of the Deployment, at the pace of its own strategy.
     """
 
     _: KW_ONLY
@@ -86,7 +93,10 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class CpuPressure:
-    """``processes`` processes that compute without pause beside the service, from ``at`` for ``duration`` seconds."""
+    """``processes`` processes that compute without pause beside the service, from ``at`` for ``duration`` seconds.
+
+    In Kubernetes they run inside the first pod's container, and share its CPU limit.
+    """
 
     _: KW_ONLY
     at: Seconds
@@ -102,6 +112,9 @@ class CpuPressure:
 @dataclass(frozen=True, slots=True)
 class MemoryPressure:
     """A process that takes ``amount`` of memory and uses it, from ``at`` for ``duration`` seconds.
+
+    In Kubernetes it runs inside the first pod's container, and counts towards its memory limit: beyond that, the
+    cluster ends something there.
 
     ``amount``: ``"512MiB"``, ``"1GB"`` or bytes. Bounded: more than half of what is free is refused before any boot.
     """
@@ -135,8 +148,86 @@ class SlowNetwork:
         _set_seconds(self, "delay")
 
 
-Disruption = KillWorker | Freeze | Restart | CpuPressure | MemoryPressure | SlowNetwork
-_KINDS = (KillWorker, Freeze, Restart, CpuPressure, MemoryPressure, SlowNetwork)
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """``pods`` pods (a number, or ``"all"``) deleted ``at`` seconds into the run. Kubernetes only.
+
+    Taken are pods that take requests, in order of their names. They may finish what they have begun; if ``forced``,
+    they are killed at once. The cluster makes others in their place.
+    """
+
+    _: KW_ONLY
+    at: Seconds
+    pods: Workers = 1
+    forced: bool = False
+
+    def __post_init__(self) -> None:
+        _set_instant(self)
+        if self.pods != "all":
+            _check_count(self, "pods", self.pods, most=1000, otherwise=' or "all"')
+        if not isinstance(self.forced, bool):
+            raise ValidationError(f"DeletePod(forced=...): expected True or False, got {self.forced!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The Deployment scaled to ``replicas`` at ``at``, and back after ``duration`` seconds. Kubernetes only."""
+
+    _: KW_ONLY
+    at: Seconds
+    duration: Seconds = 5.0
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        _set_instant(self)
+        _set_seconds(self, "duration")
+        _check_count(self, "replicas", self.replicas, least=0, most=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCpu:
+    """The container's CPU limit in every pod set to ``cpu`` at ``at``, for ``duration`` seconds. Kubernetes only.
+
+    ``cpu``: ``"250m"`` or CPUs. The pods are resized in place, which Kubernetes can from 1.33 on: none is restarted.
+    """
+
+    _: KW_ONLY
+    at: Seconds
+    duration: Seconds = 5.0
+    cpu: float | str = "250m"
+
+    def __post_init__(self) -> None:
+        _set_instant(self)
+        _set_seconds(self, "duration")
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m?)\s*", str(self.cpu))
+        cpus = float(match[1]) / (1000 if match[2] else 1) if match and not isinstance(self.cpu, bool) else 0.0
+        if cpus < 0.001:
+            raise ValidationError(f'LimitCpu(cpu=...): expected CPUs such as "250m" or 0.25, got {self.cpu!r}')
+        object.__setattr__(self, "cpu", cpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """The node of the first pod closed for new pods from ``at``, for ``duration`` seconds. Kubernetes only.
+
+    What runs there goes on; what is made meanwhile, after a `DeletePod` say, goes to another node. There must be one.
+    """
+
+    _: KW_ONLY
+    at: Seconds
+    duration: Seconds = 5.0
+
+    def __post_init__(self) -> None:
+        _set_instant(self)
+        _set_seconds(self, "duration")
+
+
+#: What is done to objects of a cluster, which a plain process does not have.
+CLUSTER_ONLY = (DeletePod, Scale, LimitCpu, Cordon)
+Disruption = (
+    KillWorker | Freeze | Restart | CpuPressure | MemoryPressure | SlowNetwork | DeletePod | Scale | LimitCpu | Cordon
+)
+_KINDS = (KillWorker, Freeze, Restart, CpuPressure, MemoryPressure, SlowNetwork, *CLUSTER_ONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,10 +313,12 @@ def _check_workers(disruption: Disruption, workers: object) -> None:
         _check_count(disruption, "workers", workers, most=1024, otherwise=' or "all"')
 
 
-def _check_count(disruption: Disruption, name: str, value: object, *, most: int, otherwise: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+def _check_count(
+    disruption: Disruption, name: str, value: object, *, least: int = 1, most: int, otherwise: str = ""
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         what = f"{type(disruption).__name__}({name}=...)"
-        raise ValidationError(f"{what}: expected a whole number from 1 to {most}{otherwise}, got {value!r}")
+        raise ValidationError(f"{what}: expected a whole number from {least} to {most}{otherwise}, got {value!r}")
 
 
 def _parse_bytes(value: object) -> int:

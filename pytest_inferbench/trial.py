@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.arrivals import ArrivalProcess, ClosedLoop, Schedule
-from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment import Deployment, Watched
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.deployment.local import LocalService
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
@@ -115,6 +115,7 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
                 on_progress=disruptor.listen(_reporter(observe)),
                 generators=load.generators,
             )
+            watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
             try:
                 # In this order: what is undone or waited for on leaving `armed` is none of the generator's usage.
                 async with disruptor.armed():
@@ -125,7 +126,11 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
                 # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
                 run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
                 findings += (_lost(error),)
-        run = replace(run, resources=meter.resources, sizes=sizes)
+        resources = meter.resources
+        if watch is not None and resources is not None:
+            pods, told = await asyncio.to_thread(watch.end)
+            resources = replace(resources, pods=pods, events=told)
+        run = replace(run, resources=resources, sizes=sizes)
         if not service.alive:
             findings += (_died(service),)
     finally:

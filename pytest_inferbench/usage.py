@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["GeneratorUsage", "Resources", "ServiceUsage"]
+__all__ = ["GeneratorUsage", "PodUsage", "Resources", "ServiceUsage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,31 @@ class GeneratorUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodUsage:
+    """One pod of the service, by the control group of the container under test.
+
+    ``cpu_seconds``: from the first request to the last answer, of a container that was replaced meanwhile since it
+    started. ``peak_memory_bytes``: since it started, with its page cache. ``throttled_seconds``: how long its CPU limit
+    kept it from running. All three are None for a pod that was gone at the end, or would not say. ``restarts``: of its
+    containers, during the run.
+    """
+
+    pod: str
+    node: str
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    throttled_seconds: float | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one run used; None for a side whose processes are not on this machine."""
+    """What one run used. ``service``: None for a side whose processes are not on this machine.
+
+    ``pods``, ``events``: of a service in a cluster, and what the cluster told of its objects during the run.
+    """
 
     service: ServiceUsage | None = None
     generator: GeneratorUsage | None = None
+    pods: tuple[PodUsage, ...] = ()
+    events: tuple[str, ...] = ()

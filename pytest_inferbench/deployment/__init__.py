@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Deployment"]
+from pytest_inferbench.usage import PodUsage
+
+__all__ = ["Deployment", "Watch", "Watched"]
 
 
 class Deployment(Protocol):
@@ -32,3 +34,18 @@ class Deployment(Protocol):
 
     def log_tail(self) -> str:
         """Return the last lines of the service's log, or why there are none."""
+
+
+class Watch(Protocol):
+    """What was begun by :meth:`Watched.watch`."""
+
+    def end(self) -> tuple[tuple[PodUsage, ...], tuple[str, ...]]:
+        """Return what each pod used since it was begun, and what the cluster told meanwhile, one line each."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A deployment whose processes are not on this machine, but which can say what they use."""
+
+    def watch(self) -> Watch:
+        """Begin to watch; what cannot be read is left out."""

@@ -1,112 +1,280 @@
-"""What can be done on purpose to a service in a cluster: each a few commands, and undone by :meth:`ClusterFaults.undo`.
+"""What is done on purpose to a service in a cluster: orders to the cluster, and signals from inside a container.
 
-Which pod is meant by "the first" is the first by name among those that take requests, so that a repeat does the same.
+"The first" pod is the first by name among those that take requests, so that a repeat does the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_inferbench.deployment import cluster_state
-from pytest_inferbench.deployment.kubernetes import KubernetesService
+from pytest_inferbench.deployment import cluster_state, inside, pressure
+from pytest_inferbench.deployment.disruptor import Course
+from pytest_inferbench.deployment.kubectl import ClusterError, Manifest
+from pytest_inferbench.disruption import (
+    Cordon,
+    CpuPressure,
+    DeletePod,
+    Disruption,
+    Freeze,
+    KillWorker,
+    LimitCpu,
+    MemoryPressure,
+    Restart,
+    Scale,
+)
 from pytest_inferbench.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from pytest_inferbench.deployment.kubernetes import KubernetesService
 
 __all__ = ["ClusterFaults"]
 
+_POLL_SECONDS = 0.5
+_RESIZED_WITHIN = 20.0
+_LEAVE_SECONDS = 15.0
+_ONE_NODE = "the cluster has one node, and closed it takes no pod at all; use DeletePod or Scale"
+
+T = TypeVar("T")
+
 
 class ClusterFaults:
-    """Disturbs one booted :class:`KubernetesService`. Every method returns once the cluster has taken the order.
-
-    They raise DeploymentError where there is nothing to disturb, or the cluster refuses.
-    """
+    """Disturbs one :class:`KubernetesService`."""
 
     def __init__(self, service: KubernetesService) -> None:
         self._service = service
         self._kubectl = service.kubectl
-        self._undo: list[Callable[[], object]] = []
 
-    def kill_process(self) -> str:
-        """End the main process of the first pod's container by SIGKILL, from inside; returns the pod.
+    def objection(self, disruption: Disruption) -> str:
+        """Return why it cannot be carried out, as far as that is known before the boot; empty if it can."""
+        if isinstance(disruption, Cordon):
+            try:
+                nodes = self._kubectl.get("nodes", namespaced=False)
+            except ClusterError as error:
+                return str(error)
+            return _ONE_NODE if len(nodes) < 2 else ""
+        return ""
 
-        Process 1 of a container ignores a SIGKILL from its own namespace: its children are killed, of which the
-        service's own supervision or the liveness probe takes notice.
-        """
-        pod = self._first()
-        script = (
-            "import os, signal\n"
-            "for name in os.listdir('/proc'):\n"
-            "    if name.isdigit() and int(name) not in (1, os.getpid()):\n"
-            "        os.kill(int(name), signal.SIGKILL)\n"
-        )
-        self._kubectl.run("exec", pod, "--", "python", "-c", script)
-        return pod
+    async def carry_out(self, course: Course) -> None:
+        """Carry out ``course.disruption`` now, and return once it is over and undone; see `DisruptedItsWay`."""
+        match course.disruption:
+            case KillWorker(workers=workers):
+                await self._on_workers(course, "kill", workers, 0.0)
+            case Freeze(workers=workers, duration=seconds):
+                await self._on_workers(course, "freeze", workers, float(seconds))
+            case CpuPressure(processes=number, duration=seconds):
+                await self._press(course, "cpu", number, 0, float(seconds))
+            case MemoryPressure(amount=amount, duration=seconds):
+                await self._press(course, "memory", 1, int(amount), float(seconds))
+            case Restart():
+                await self._restart(course)
+            case DeletePod():
+                await self._delete(course, course.disruption)
+            case Scale():
+                await self._scale(course, course.disruption)
+            case LimitCpu():
+                await self._limit_cpu(course, course.disruption)
+            case Cordon():
+                await self._cordon(course, course.disruption)
+            case _:
+                raise DeploymentError("this cannot be done to a service in a cluster")
 
-    def delete_pod(self, *, forced: bool = False) -> str:
-        """Delete the first pod, which may finish what it has begun, or (``forced``) is killed at once; returns it."""
-        pod = self._first()
-        how = ("--grace-period=0", "--force") if forced else ()
-        self._kubectl.run("delete", "pod", pod, "--wait=false", *how)
-        return pod
+    async def _on_workers(self, course: Course, verb: str, workers: int | str, seconds: float) -> None:
+        _, port = self._service.entrance
+        pods = await self._ready()
+        each = self._service.profile.deployment.workers
+        if workers != "all" and int(workers) > each * len(pods):
+            raise DeploymentError(f"{workers} workers were to be disrupted, and {len(pods)} pods have {each} each")
+        # Pod by pod: so many in each, and in the last one what is left.
+        counts = ["all"] * len(pods)
+        if workers != "all":
+            counts = [str(min(each, int(workers) - begun)) for begun in range(0, int(workers), each)]
+        async with AsyncExitStack() as stack:
+            entered = (
+                stack.enter_async_context(self._inside(pod, inside.__file__, verb, str(port), wanted, str(seconds)))
+                for pod, wanted in zip(pods, counts, strict=False)
+            )
+            said = await asyncio.gather(*entered)
+            signal = "SIGKILL" if verb == "kill" else "SIGSTOP"
+            course.begin(f"{signal} to {'; '.join(said)}")
+            await asyncio.sleep(seconds)
 
-    def rolling_restart(self) -> None:
-        """Replace every pod by a new one, as a release does."""
-        self._kubectl.run("rollout", "restart", self._service.deployment)
+    async def _press(self, course: Course, kind: str, number: int, amount: int, seconds: float) -> None:
+        pod = (await self._ready())[0]
+        async with AsyncExitStack() as stack:
+            for _ in range(number):
+                await stack.enter_async_context(self._inside(pod, pressure.__file__, kind, str(seconds), str(amount)))
+            course.begin(f"{number} x {kind} inside {pod}")
+            await asyncio.sleep(seconds)
 
-    def scale(self, replicas: int) -> None:
-        """Ask for so many replicas; undone, as many as before."""
+    async def _restart(self, course: Course) -> None:
+        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete when the run ended")
+        await _finished(self._kubectl.run, "rollout", "restart", self._service.deployment)
+        while True:
+            if await _finished(self._service.rolled_out):
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        course.detail = f"rollout of {self._service.deployment} restarted, every pod replaced"
+
+    async def _delete(self, course: Course, delete: DeletePod) -> None:
+        pods = await self._ready()
+        if delete.pods != "all" and delete.pods > len(pods):
+            raise DeploymentError(f"{delete.pods} pods were to be deleted, and {len(pods)} take requests")
+        chosen = pods if delete.pods == "all" else pods[: delete.pods]
+        how = ("--grace-period=0", "--force") if delete.forced else ()
+        course.begin(f"deleted {', '.join(chosen)}{' by force' if delete.forced else ''}")
+        await _finished(self._kubectl.run, "delete", "pod", *chosen, "--wait=false", *how)
+
+    async def _scale(self, course: Course, scale: Scale) -> None:
         deployment = self._service.deployment
-        (found,) = self._kubectl.get(deployment)
+        (found,) = await _finished(self._kubectl.get, deployment)
         before = int(found["spec"].get("replicas", 1))
-        self._undo.append(lambda: self._kubectl.run("scale", deployment, f"--replicas={before}"))
-        self._kubectl.run("scale", deployment, f"--replicas={replicas}")
 
-    def limit_cpu(self, cpu: str) -> None:
-        """Give every container of the Deployment at most ``cpu`` (``"250m"``) from now on; undone, what it had.
+        def ask(replicas: int) -> None:
+            self._kubectl.run("scale", deployment, f"--replicas={replicas}")
 
-        The pods are replaced by others with that limit: it is a release that squeezes them, without a gap.
-        """
-        deployment = self._service.deployment
-        (found,) = self._kubectl.get(deployment)
-        containers = found["spec"]["template"]["spec"]["containers"]
-        before = {item["name"]: item.get("resources", {}) for item in containers}
-        self._undo.append(lambda: self._set_resources(deployment, before))
-        squeezed = {
-            name: {
-                **resources,
-                "limits": {**resources.get("limits", {}), "cpu": cpu},
-                # A request above the limit would be refused.
-                "requests": {**resources.get("requests", {}), "cpu": cpu},
-            }
-            for name, resources in before.items()
-        }
-        self._set_resources(deployment, squeezed)
+        course.begin(f"{deployment} scaled from {before} to {scale.replicas} replicas and back")
+        try:
+            await _finished(ask, scale.replicas)
+            await _until(course, float(scale.duration))
+        finally:
+            await _finished(ask, before)
 
-    def cordon(self) -> str:
-        """Let the first pod's node take no new pods, where there is another node; undone, it may again."""
-        if len(self._kubectl.get("nodes", namespaced=False)) < 2:
-            raise DeploymentError("a cluster of one node cannot be cordoned: nothing could run in it any more")
-        node = min(str(pod["spec"]["nodeName"]) for pod in self._service.pods() if pod["spec"].get("nodeName"))
-        self._undo.append(lambda: self._kubectl.run("uncordon", node, namespaced=False))
-        self._kubectl.run("cordon", node, namespaced=False)
-        return node
+    async def _limit_cpu(self, course: Course, limit: LimitCpu) -> None:
+        """Resize the pods: a limit is lowered where they are, and a request that is above it goes with it."""
+        name, _ = self._service.entrance
+        pods = {pod["metadata"]["name"]: _resources(pod, name) for pod in await _finished(self._service.pods)}
+        thousandths = round(float(limit.cpu) * 1000)
+        cpu = f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)  # as the cluster writes it
+        squeezed = {"limits": {"cpu": cpu}, "requests": {"cpu": cpu}}
+        course.begin(f"CPU limit {cpu} in {', '.join(pods)}")
+        try:
+            for pod in pods:
+                await _finished(self._resize, pod, name, squeezed)
+            await self._resized(list(pods), name, cpu)
+            await _until(course, float(limit.duration))
+        finally:
+            for pod, before in pods.items():
+                kept = {part: {"cpu": before.get(part, {}).get("cpu")} for part in ("limits", "requests")}
+                await _finished(self._resize, pod, name, kept)
 
-    def undo(self) -> None:
-        """Put back what was changed, the latest first. What was deleted the cluster has replaced by itself."""
-        while self._undo:
-            self._undo.pop()()
+    def _resize(self, pod: str, container: str, resources: Mapping[str, object]) -> None:
+        patch = {"spec": {"containers": [{"name": container, "resources": resources}]}}
+        try:
+            self._kubectl.run("patch", "pod", pod, "--subresource=resize", f"--patch={json.dumps(patch)}")
+        except ClusterError as error:
+            if error.not_found and pod in error.refusal:
+                return  # replaced meanwhile, by one with what the Deployment says
+            raise DeploymentError(f"{error} (pods are resized in place from Kubernetes 1.33 on)") from error
 
-    def _first(self) -> str:
-        ready = sorted(cluster_state.ready_pods(self._service.pods()))
+    async def _resized(self, pods: Sequence[str], container: str, cpu: str) -> None:
+        deadline = time.monotonic() + _RESIZED_WITHIN
+        while True:
+            present = [pod for pod in await _finished(self._service.pods) if pod["metadata"]["name"] in pods]
+            late = [pod for pod in present if _enforced(pod, container) not in (cpu, None)]
+            if not late:
+                return
+            if time.monotonic() > deadline:
+                why = cluster_state.resize_problem(late[0])
+                raise DeploymentError(
+                    f"pod {late[0]['metadata']['name']} was not resized in {_RESIZED_WITHIN:g} s{why}"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _cordon(self, course: Course, cordon: Cordon) -> None:
+        pods = {pod["metadata"]["name"]: pod for pod in await _finished(self._service.pods)}
+        node = str(pods[(await self._ready())[0]]["spec"]["nodeName"])
+        # A node that stays closed would outlast everything that this session made.
+        undo = self._kubectl.command("uncordon", node, namespaced=False)
+        self._service.session.promise(f"cordon {node}", undo)
+        course.begin(f"node {node} cordoned")
+        try:
+            await _finished(self._order, "cordon", node)
+            await _until(course, float(cordon.duration))
+        finally:
+            await _finished(self._order, "uncordon", node)
+            self._service.session.kept(f"cordon {node}")
+
+    def _order(self, verb: str, node: str) -> None:
+        self._kubectl.run(verb, node, namespaced=False)
+
+    async def _ready(self) -> list[str]:
+        ready = sorted(cluster_state.ready_pods(await _finished(self._service.pods)))
         if not ready:
             raise DeploymentError("there is no pod that takes requests, hence none to disturb")
-        return ready[0]
+        return ready
 
-    def _set_resources(self, deployment: str, resources: Mapping[str, object]) -> None:
-        patch = [{"name": name, "resources": {"$patch": "replace", **_mapping(r)}} for name, r in resources.items()]
-        body = {"spec": {"template": {"spec": {"containers": patch}}}}
-        self._kubectl.run("patch", deployment, "--type=strategic", f"--patch={json.dumps(body)}")
+    @asynccontextmanager
+    async def _inside(self, pod: str, file: str, *words: str) -> AsyncIterator[str]:
+        """Run a Python file in a pod; yield the first line that it says, and let go of its leash at the end."""
+        container, _ = self._service.entrance
+        program = await asyncio.to_thread(Path(file).read_text, encoding="utf-8")
+        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", program)
+        process = await asyncio.create_subprocess_exec(
+            *self._kubectl.command("exec", *where, *words),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            line = (await process.stdout.readline()).decode("utf-8", "replace").strip()
+            if not line:
+                said = (await process.communicate())[1].decode("utf-8", "replace")
+                raise DeploymentError(f"inside pod {pod}: {_reason(said)}")
+            yield f"{line} in {pod}"
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.communicate(), _LEAVE_SECONDS)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
 
 
-def _mapping(value: object) -> dict[str, object]:
-    return dict(value) if isinstance(value, dict) else {}
+async def _finished(call: Callable[..., T], *arguments: Any) -> T:
+    """Await a blocking call in a thread; cancelled, wait for it all the same: an order cannot be taken back halfway."""
+    task = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+async def _until(course: Course, seconds: float) -> None:
+    """Sleep until so many seconds after the course began."""
+    assert course.began_ns is not None
+    await asyncio.sleep(seconds - (time.monotonic_ns() - course.began_ns) / 1e9)
+
+
+def _resources(pod: Manifest, container: str) -> dict[str, dict[str, str]]:
+    found = next(item for item in pod["spec"]["containers"] if item["name"] == container)
+    return dict(found.get("resources") or {})
+
+
+def _enforced(pod: Manifest, container: str) -> str | None:
+    """Return the CPU limit that the node enforces now; None if it does not say."""
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        if status["name"] == container:
+            limit = (status.get("resources") or {}).get("limits", {}).get("cpu")
+            return None if limit is None else str(limit)
+    return None
+
+
+def _reason(said: str) -> str:
+    """Return the cause in what ``kubectl exec`` printed."""
+    if "python3" in said and ("not found" in said or "no such file" in said.lower()):
+        return (
+            "its container has no python3, which workers are signalled and pressure is made with; use DeletePod, "
+            "Restart, Scale or LimitCpu"
+        )
+    lines = [line for line in said.splitlines() if line and not line.startswith("command terminated")]
+    return lines[-1] if lines else "the program ended without a word"

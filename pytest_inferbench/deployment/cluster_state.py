@@ -9,7 +9,18 @@ from typing import Any
 
 from pytest_inferbench.deployment.kubectl import Manifest
 
-__all__ = ["Problem", "diagnose", "happened", "host_addresses", "node_port", "ready_pods", "rolled_out", "summary"]
+__all__ = [
+    "Problem",
+    "diagnose",
+    "happened",
+    "host_addresses",
+    "node_port",
+    "ready_pods",
+    "resize_problem",
+    "rolled_out",
+    "summary",
+    "told",
+]
 
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
@@ -56,8 +67,8 @@ def summary(objects: Sequence[Manifest], events: Sequence[Manifest]) -> str:
     """Return one line: how many pods are ready, and the last thing that happened."""
     pods = _of(objects, "Pod")
     wanted = sum(int(item["spec"].get("replicas", 1)) for item in _of(objects, "Deployment"))
-    told = happened(events, objects)
-    return f"{sum(map(_is_ready, pods))} of {wanted} pods ready" + (f"; {told[-1]}" if told else "")
+    last = happened(events, objects)[-1:]
+    return "; ".join([f"{sum(map(_is_ready, pods))} of {wanted} pods ready", *last])
 
 
 def happened(events: Sequence[Manifest], objects: Sequence[Manifest], *, warnings: bool = False) -> list[str]:
@@ -69,13 +80,24 @@ def happened(events: Sequence[Manifest], objects: Sequence[Manifest], *, warning
         if (event["involvedObject"].get("kind"), event["involvedObject"].get("name")) in names
         and not (warnings and event.get("type") != "Warning")
     ]
-    found.sort(key=_when)
-    return [f"{event.get('reason')}: {_said(event)}" for event in found]
+    return told(found)
+
+
+def told(events: Iterable[Manifest]) -> list[str]:
+    """Return events as words, one line each, the latest last."""
+    return [f"{event.get('reason')}: {_said(event)}" for event in sorted(events, key=_when)]
 
 
 def ready_pods(pods: Iterable[Manifest]) -> list[str]:
     """Return the names of the pods that take requests."""
     return [pod["metadata"]["name"] for pod in pods if _is_ready(pod)]
+
+
+def resize_problem(pod: Manifest) -> str:
+    """Return why the node does not give a pod its new resources, after a colon; empty if it does not say."""
+    found = (_condition(pod, kind) for kind in ("PodResizePending", "PodResizeInProgress"))
+    lines = [f"{condition.get('reason') or 'in progress'}, {_said(condition)}" for condition in found if condition]
+    return f": {lines[0]}" if lines else ""
 
 
 def node_port(service: Manifest) -> int | None:
@@ -117,8 +139,8 @@ def _of_container(container: Manifest, pod: Manifest, events: Sequence[Manifest]
     reason, name = waiting.get("reason"), pod["metadata"]["name"]
     if reason in _NO_IMAGE:
         # The event says what went wrong; the state, on the second attempt, only that there will be a third.
-        told = [line for line in happened(events, [pod], warnings=True) if "pull" in line.lower()]
-        why = next((line for line in told if "Back-off" not in line and "Error: " not in line), _said(waiting))
+        lines = [line for line in happened(events, [pod], warnings=True) if "pull" in line.lower()]
+        why = next((line for line in lines if "Back-off" not in line and "Error: " not in line), _said(waiting))
         return Problem(message=f"the image {container.get('image')} cannot be had ({reason}): {why}; {_LOAD_IMAGE}")
     if reason in _NO_CONTAINER:
         return Problem(message=f"the container of pod {name} cannot be started ({reason}): {_said(waiting)}")
@@ -127,8 +149,8 @@ def _of_container(container: Manifest, pod: Manifest, events: Sequence[Manifest]
         how = f"exit status {last.get('exitCode', 'unknown')}"
         if last.get("reason") == "OOMKilled":
             how += ", out of memory: raise its memory limit"
-        told = [line for line in happened(events, [pod], warnings=True) if line.startswith("Unhealthy")]
-        probe = f"; {told[-1]}" if told else ""
+        lines = [line for line in happened(events, [pod], warnings=True) if line.startswith("Unhealthy")]
+        probe = f"; {lines[-1]}" if lines else ""
         return Problem(
             message=f"the container of pod {name} ends again and again ({how}; {container.get('restartCount', 0)} "
             f"restarts{probe})",

@@ -20,6 +20,7 @@ from pytest_inferbench.deployment import Deployment, pressure
 from pytest_inferbench.deployment.proxy import DelayProxy, open_proxy
 from pytest_inferbench.deployment.workers import choose, find_workers, send
 from pytest_inferbench.disruption import (
+    CLUSTER_ONLY,
     CpuPressure,
     Disruption,
     DisruptionEvent,
@@ -34,7 +35,7 @@ from pytest_inferbench.disruption import (
 from pytest_inferbench.errors import DeploymentError
 from pytest_inferbench.loadgen import Progress, Target
 
-__all__ = ["Disruptable", "Disruptor", "objection"]
+__all__ = ["Course", "Disruptable", "DisruptedItsWay", "Disruptor", "objection"]
 
 #: How long a manager may take to replace a worker that ended; seconds.
 _REPLACED_WITHIN = 60.0
@@ -56,6 +57,35 @@ class Disruptable(Protocol):
         """End the service gracefully and start it again on the same port; return when it is ready. Blocking."""
 
 
+@dataclass(slots=True)
+class Course:
+    """One disruption under way: monotonic nanoseconds, and what was done."""
+
+    disruption: Disruption
+    began_ns: int | None = None
+    ended_ns: int | None = None
+    detail: str = "the run ended before its instant"
+
+    def begin(self, detail: str) -> None:
+        """Note that its effect sets in now."""
+        self.began_ns = time.monotonic_ns()
+        self.detail = detail
+
+
+@runtime_checkable
+class DisruptedItsWay(Protocol):
+    """A deployment that is not processes of this machine, and carries out itself what is done to it: a cluster."""
+
+    def objection(self, disruption: Disruption) -> str:
+        """Return why it cannot be disrupted so; empty if it can, as far as is known before it is booted."""
+
+    async def disrupt(self, course: Course) -> None:
+        """Carry out ``course.disruption`` now, note in ``course`` when it begins, and return once it is undone.
+
+        Cancelled, it is undone at once. Raises DeploymentError if it cannot be carried out.
+        """
+
+
 def objection(service: Deployment, disruption: Disruption, target: Target) -> str:
     """Return why ``service``, not booted yet, cannot be disrupted so; empty if it can."""
     what = describe_disruption(disruption)
@@ -63,10 +93,18 @@ def objection(service: Deployment, disruption: Disruption, target: Target) -> st
         if target.is_absolute and target.url.startswith("https:"):
             return f"{what}: a proxy in the path of https would need the service's certificate; use http"
         return ""
+    if isinstance(service, DisruptedItsWay):
+        problem = service.objection(disruption)
+        return f"{what}: {problem}" if problem else ""
     if not isinstance(service, Disruptable):
         return (
             f"{what}: the service was not started here, so its processes and its machine are not ours to disturb; "
             "boot it under a profile, or use SlowNetwork"
+        )
+    if isinstance(disruption, CLUSTER_ONLY):
+        return (
+            f"{what}: the service is processes on this machine, not objects of a cluster; use a profile of "
+            "deployment.kind 'kubernetes', or KillWorker, Freeze or Restart"
         )
     if isinstance(disruption, KillWorker | Freeze) and disruption.workers != "all":
         count = service.worker_count
@@ -79,21 +117,11 @@ def objection(service: Deployment, disruption: Disruption, target: Target) -> st
     return ""
 
 
-@dataclass(slots=True)
-class _Log:
-    """One disruption under way: monotonic nanoseconds."""
-
-    disruption: Disruption
-    began_ns: int | None = None
-    ended_ns: int | None = None
-    detail: str = "the run ended before its instant"
-
-
 class Disruptor:
     """The disruptions of one run against one booted ``service``. Without any it costs nothing."""
 
     def __init__(self, disruptions: Sequence[Disruption], service: Deployment) -> None:
-        self._logs = [_Log(disruption) for disruption in disruptions]
+        self._logs = [Course(disruption) for disruption in disruptions]
         self._service = service
         self._started: asyncio.Event = asyncio.Event()
         self._start_ns = 0
@@ -152,12 +180,16 @@ class Disruptor:
             for log in self._logs
         )
 
-    async def _carry_out(self, log: _Log) -> None:
+    async def _carry_out(self, log: Course) -> None:
         await self._started.wait()
         due = self._start_ns + round(instant(log.disruption) * 1e9)
         await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         try:
             match log.disruption:
+                case SlowNetwork():
+                    await self._slow(log, log.disruption)
+                case _ if isinstance(self._service, DisruptedItsWay):
+                    await self._service.disrupt(log)
                 case KillWorker():
                     await self._kill(log, log.disruption)
                 case Freeze():
@@ -166,8 +198,6 @@ class Disruptor:
                     await self._restart(log, log.disruption)
                 case CpuPressure() | MemoryPressure():
                     await self._press(log, log.disruption)
-                case SlowNetwork():
-                    await self._slow(log, log.disruption)
         except (DeploymentError, OSError, psutil.Error) as error:
             log.detail = f"{type(error).__name__}: {error}"
         finally:
@@ -178,12 +208,12 @@ class Disruptor:
         assert isinstance(self._service, Disruptable)
         return await asyncio.to_thread(find_workers, self._service.pid, self._service.port)
 
-    async def _kill(self, log: _Log, kill: KillWorker) -> None:
+    async def _kill(self, log: Course, kill: KillWorker) -> None:
         victims = choose((await self._workers())[0], kill.workers)
         log.began_ns = time.monotonic_ns()
         log.detail = f"SIGKILL to {_pids(send(victims, signal.SIGKILL))}"
 
-    async def _freeze(self, log: _Log, freeze: Freeze) -> None:
+    async def _freeze(self, log: Course, freeze: Freeze) -> None:
         victims = choose((await self._workers())[0], freeze.workers)
         log.began_ns = time.monotonic_ns()
         try:
@@ -192,7 +222,7 @@ class Disruptor:
         finally:
             send(victims, signal.SIGCONT)
 
-    async def _press(self, log: _Log, press: CpuPressure | MemoryPressure) -> None:
+    async def _press(self, log: Course, press: CpuPressure | MemoryPressure) -> None:
         kind, number, amount = "memory", 1, 0
         if isinstance(press, CpuPressure):
             kind, number = "cpu", press.processes
@@ -217,7 +247,7 @@ class Disruptor:
             for process in processes:
                 os.kill(process.pid, signal.SIGKILL)  # process.kill() would wait for one that has ended
 
-    async def _slow(self, log: _Log, slow: SlowNetwork) -> None:
+    async def _slow(self, log: Course, slow: SlowNetwork) -> None:
         assert self._proxy is not None
         log.began_ns = time.monotonic_ns()
         self._proxy.delay += float(slow.delay)
@@ -227,7 +257,7 @@ class Disruptor:
         finally:
             self._proxy.delay -= float(slow.delay)
 
-    async def _restart(self, log: _Log, restart: Restart) -> None:
+    async def _restart(self, log: Course, restart: Restart) -> None:
         assert isinstance(self._service, Disruptable)
         workers, managed = await self._workers()
         if not managed or len(workers) < 2:

@@ -25,7 +25,7 @@ class PortForward:
         command = kubectl.command("port-forward", f"--address={HOST}", f"service/{service}", f"{self._port}:{port}")
         # Under a supervisor, as the service itself would be: it must not outlive pytest.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", supervisor.__file__, str(log), "", "--", *command],
+            [sys.executable, "-P", supervisor.__file__, str(log), "", "0", "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

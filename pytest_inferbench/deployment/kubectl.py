@@ -67,8 +67,12 @@ class Kubectl:
         Raises ClusterError with a cause and a remedy: no ``kubectl``, an unknown context, an unreachable or
         forbidden cluster, or whatever else it says.
         """
-        limit = [] if offline else [f"--request-timeout={timeout:g}s"]
-        command = self.command(*arguments, *limit, namespaced=namespaced) if not offline else ["kubectl", *arguments]
+        if offline:
+            command = ["kubectl", *arguments]
+        else:  # right behind the verb: what comes after a `--` is not for kubectl
+            command = self.command(
+                arguments[0], f"--request-timeout={timeout:g}s", *arguments[1:], namespaced=namespaced
+            )
         try:
             done = subprocess.run(
                 command,
@@ -131,7 +135,7 @@ def explain(said: str, command: list[str], *, context: str | None, contexts: Any
     refusal = "\n".join(lines) or said.strip() or "it failed without a word"
     shown, lower = " ".join(command), refusal.lower()
     cluster = "the cluster" if context is None else f"the cluster of context {context!r}"
-    if re.search(r'context "?[^"]*"? does not exist|no context exists', lower):
+    if re.search(r'context "?[^"]*"? does not exist|no context exists|context was not found', lower):
         known = contexts()
         message = (
             f"the kubeconfig has no context {context!r} (known: {known or 'none'}); correct deployment.context, or set "
@@ -148,7 +152,8 @@ def explain(said: str, command: list[str], *, context: str | None, contexts: Any
         message = (
             f"a quota of {cluster} does not allow it: {refusal}; lower the overlay's requests or replicas, or raise it"
         )
-    elif "unauthorized" in lower or "you must be logged in" in lower or "provide credentials" in lower:
+    # It asks for a user's name where the kubeconfig has none, and gets no answer.
+    elif lower == "error: eof" or re.search("unauthorized|you must be logged in|provide credentials", lower):
         message = f"{cluster} does not accept the kubeconfig's credentials: {refusal}; log in to it again"
     elif "forbidden" in lower:
         message = f"{cluster} forbids `{shown}`: {refusal}; ask for that right, or use another deployment.namespace"

@@ -10,12 +10,16 @@ from pathlib import Path
 import httpx
 
 from pytest_inferbench.deployment import cluster_state
+from pytest_inferbench.deployment.cluster_faults import ClusterFaults
 from pytest_inferbench.deployment.cluster_session import ClusterSession
 from pytest_inferbench.deployment.cluster_state import Problem
+from pytest_inferbench.deployment.cluster_watch import ClusterWatch
+from pytest_inferbench.deployment.disruptor import Course
 from pytest_inferbench.deployment.forward import PortForward
 from pytest_inferbench.deployment.kubectl import ClusterError, Kubectl, Manifest
 from pytest_inferbench.deployment.leftovers import Leftover, find_leftovers
-from pytest_inferbench.deployment.manifests import BOOT_LABEL, adapt, render, resource, served
+from pytest_inferbench.deployment.manifests import BOOT_LABEL, adapt, entrance, render, resource, served
+from pytest_inferbench.disruption import Disruption
 from pytest_inferbench.errors import DeploymentError
 from pytest_inferbench.profile import Profile
 
@@ -60,6 +64,12 @@ class KubernetesService:
         self._forward: PortForward | None = None
         self._leftovers: tuple[Leftover, ...] = ()
         self._promised = False
+        self._faults = ClusterFaults(self)
+
+    @property
+    def session(self) -> ClusterSession:
+        """Who cleans up, should this process be killed."""
+        return self._session
 
     @property
     def url(self) -> str:
@@ -75,6 +85,11 @@ class KubernetesService:
     def deployment(self) -> str:
         """The Deployment under test, as kubectl names it: ``Deployment.apps/NAME``."""
         return resource(served(self._objects)[1])
+
+    @property
+    def entrance(self) -> tuple[str, int]:
+        """The container under test, and the port that it listens on."""
+        return entrance(self._objects)
 
     @property
     def alive(self) -> bool:
@@ -116,6 +131,22 @@ class KubernetesService:
         # What cannot be removed now stays promised, and is tried again when the session ends.
         self.kubectl.run(*self._removal, timeout=_DELETE_SECONDS + 10)
         self._session.kept(self.boot_name)
+
+    def objection(self, disruption: Disruption) -> str:
+        """Return why it cannot be disrupted so, empty if it can. Asks the cluster for its nodes, if it matters."""
+        return self._faults.objection(disruption)
+
+    async def disrupt(self, course: Course) -> None:
+        """Carry out ``course.disruption`` now and undo it; see :class:`ClusterFaults`. Raises DeploymentError."""
+        await self._faults.carry_out(course)
+
+    def rolled_out(self) -> bool:
+        """Tell whether every replica is of the present version and takes requests. Raises ClusterError."""
+        return cluster_state.rolled_out(self.kubectl.get(self.deployment))
+
+    def watch(self) -> ClusterWatch:
+        """Begin to note what the pods use and what the cluster tells of them."""
+        return ClusterWatch(self)
 
     def log_tail(self) -> str:
         """Return the last lines of every pod's log, and what the cluster warned of."""

@@ -13,7 +13,7 @@ from pytest_inferbench.deployment.kubectl import ClusterError, Kubectl, Manifest
 from pytest_inferbench.errors import DeploymentError
 from pytest_inferbench.profile import DeploymentSpec
 
-__all__ = ["BOOT_LABEL", "OWNER_ANNOTATION", "RUN_LABEL", "adapt", "render", "resource", "served"]
+__all__ = ["BOOT_LABEL", "OWNER_ANNOTATION", "RUN_LABEL", "adapt", "entrance", "render", "resource", "served"]
 
 #: Which pytest session made an object, and for which of its boots.
 RUN_LABEL = "inferbench.dev/run"
@@ -91,6 +91,16 @@ def served(objects: Sequence[Manifest]) -> tuple[Any, Any]:
         f"deployment.overlay: there is no Service with a selector that leads to a Deployment in it (it has {kinds}); "
         "add them, with type: NodePort"
     )
+
+
+def entrance(objects: Sequence[Manifest]) -> tuple[str, int]:
+    """Return the name of the container under test, and the port inside the pod that the Service leads to."""
+    service, deployment = served(objects)
+    container = _container(deployment["spec"]["template"])
+    port = service["spec"]["ports"][0]
+    target = port.get("targetPort", port["port"])
+    named = {item["name"]: item["containerPort"] for item in container.get("ports", []) if "name" in item}
+    return str(container["name"]), int(named.get(target, target) if isinstance(target, str) else target)
 
 
 def resource(item: Manifest) -> str:

@@ -174,6 +174,30 @@ def _resources(record: Record) -> Iterator[Line]:
         parts.append(f"generator {format_seconds(seconds)}")
     if parts:
         yield from _wrapped("resources", ", ".join(parts))
+    yield from _pods(used)
+
+
+def _pods(used: Sequence[Record]) -> Iterator[Line]:
+    """Yield what the pods of a service in a cluster used, over all runs, and how often the cluster told of what."""
+    pods = [pod for resources in used for pod in resources["pods"]]
+    if not pods:
+        return
+    known = [pod for pod in pods if pod["cpu_seconds"] is not None]
+    parts = [f"{len(pods)} in {len(used)} runs"]
+    if gone := len(pods) - len(known):
+        parts.append(f"{gone} gone at the end")
+    if known:
+        each = [float(pod["cpu_seconds"]) for pod in known]
+        parts.append(f"{format_seconds(min(each))} to {format_seconds(max(each))} CPU each")
+        parts.append(f"up to {max(pod['peak_memory_bytes'] or 0 for pod in known) / 2**20:.0f} MiB")
+        if throttled := sum(pod["throttled_seconds"] or 0.0 for pod in known):
+            parts.append(f"throttled {format_seconds(throttled)}")
+    if restarts := sum(pod["restarts"] for pod in pods):
+        parts.append(f"{restarts} restarts")
+    yield from _wrapped("pods", ", ".join(parts))
+    reasons = Counter(event.partition(":")[0] for resources in used for event in resources["events"])
+    if reasons:
+        yield from _wrapped("events", ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(8)))
 
 
 def _selfcheck(check: Record) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,21 +66,37 @@ def session(kubectl):
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image(kubectl):
-    """The image that the node has; a test that needs it to run skips where it does not."""
+    """The image that the node has."""
     return os.environ.get("INFERBENCH_K3S_IMAGE") or "localhost/inferbench-sentiment:0.1.0"
 
 
 @pytest.fixture
 def boot(kubectl, session, image, tmp_path):
     """Make a service in the cluster (not booted yet); stopped at the end of the test."""
+    with boots(session, image, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def two_replicas(kubectl, session, image, tmp_path_factory):
+    """A service with two replicas, booted once for a module that disturbs it and waits until it is whole again."""
+    with boots(session, image, tmp_path_factory.mktemp("two")) as make:
+        service = make(overlay=OVERLAYS / "two-replicas")
+        service.boot()
+        yield service
+
+
+@contextmanager
+def boots(session, image, folder):
+    """Yield a function that makes services; they are stopped at the end."""
     made = []
 
     def make(*, overlay=OVERLAYS / "one-replica", runtime=None, timeout=300.0, **deployment):
         given = {"kind": "kubernetes", "overlay": "x", "namespace": NAMESPACE, "image": image, **deployment}
         if (context := _context()) is not None:
-            given["context"] = context
+            given.setdefault("context", context)
         spec = DeploymentSpec.from_table(given, where="test")
         made.append(
             KubernetesService(
@@ -88,11 +105,13 @@ def boot(kubectl, session, image, tmp_path):
                 ready="/readyz",
                 boot_timeout=timeout,
                 session=session,
-                folder=tmp_path,
+                folder=folder,
             )
         )
         return made[-1]
 
-    yield make
-    for service in made:
-        service.stop()
+    try:
+        yield make
+    finally:
+        for service in made:
+            service.stop()

@@ -79,6 +79,39 @@ def test_a_service_that_ends_again_and_again_is_told_with_its_log(boot):
         service.boot()
 
 
+def test_a_quota_that_is_exceeded_is_told(boot, kubectl, session):
+    """The pods that a quota keeps from being made: at once, with the cluster's words."""
+    session.require_namespace(kubectl, None)
+    kubectl.run("create", "quota", "small", "--hard=requests.cpu=100m,limits.cpu=100m")
+    try:
+        with pytest.raises(DeploymentError, match=r"a quota does not allow the pods of .*exceeded quota: small"):
+            boot(timeout=600.0).boot()
+    finally:
+        kubectl.run("delete", "quota", "small")
+
+
+def test_a_context_that_is_not_known_is_told_with_those_that_are(boot):
+    """The kubeconfig's own contexts are named."""
+    with pytest.raises(DeploymentError, match="the kubeconfig has no context 'nowhere' \\(known: "):
+        boot(context="nowhere").boot()
+
+
+def test_a_cluster_that_does_not_answer_is_told(boot, tmp_path, monkeypatch):
+    """A kubeconfig that leads to a port where nobody listens."""
+    cluster = {"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    config = {
+        "clusters": [cluster],
+        "contexts": [context],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "config").write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **config}))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with pytest.raises(DeploymentError, match=r"cannot be reached: .*connection"):
+        boot(context="x").boot()
+
+
 def test_a_node_port_that_is_taken_is_told(boot, kubectl, tmp_path):
     """Two Services that fix the same port: the second boot names the port and the way out."""
     overlay = tmp_path / "fixed"
@@ -130,3 +163,31 @@ def test_a_session_that_is_killed_leaves_nothing(kubectl, session, image, tmp_pa
         assert time.monotonic() < deadline, "the objects of a killed session are still there"
         time.sleep(1)
     assert not [left for left in find_leftovers(kubectl, session.run) if name.startswith(left.run)]
+
+
+def test_what_a_lost_machine_leaves_is_offered_and_removed_on_demand(boot, kubectl, session, image, tmp_path):
+    """Pytest and its reaper are gone: the next session names the objects, `leftovers --delete` removes just them."""
+    ours = boot()
+    ours.boot()
+    words = [kubectl.context or "", kubectl.namespace, image, str(OVERLAYS / "one-replica"), str(tmp_path)]
+    lost = KILLED.replace("os.kill(os.getpid()", "service.session._reaper.kill()\nos.kill(os.getpid()")
+    done = subprocess.run([sys.executable, "-c", lost, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    name = done.stdout.strip()
+    (left,) = [left for left in find_leftovers(kubectl, session.run) if name.startswith(left.run)]
+    assert left.gone
+    offer = left.offer(kubectl)
+    assert "which was killed; remove them with: kubectl" in offer
+    print(offer)
+    context = ["--context", kubectl.context] if kubectl.context else []
+    words = [*context, "--namespace", kubectl.namespace]
+    module = [sys.executable, "-m", "pytest_inferbench.deployment.leftovers", *words]
+    assert name.rpartition("-")[0] in subprocess.run(module, capture_output=True, text=True, check=False).stdout
+    removed = subprocess.run([*module, "--delete"], capture_output=True, text=True, check=False)
+    assert f"of session {left.run}" in removed.stdout
+    deadline = time.monotonic() + 180
+    while of_boot(kubectl, name):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert ours.alive
+    assert classify(ours.url).status_code == 200

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from pytest_inferbench.disruption import (
+    Cordon,
     CpuPressure,
+    DeletePod,
     Freeze,
     KillWorker,
+    LimitCpu,
     MemoryPressure,
     Restart,
+    Scale,
     SlowNetwork,
     check_disruptions,
     describe_disruption,
@@ -36,6 +40,12 @@ from pytest_inferbench.errors import ValidationError
         (MemoryPressure, {"at": 1, "amount": "much"}, "MemoryPressure(amount=...)"),
         (MemoryPressure, {"at": 1, "amount": 0}, "at least one byte"),
         (SlowNetwork, {"at": 1, "delay": float("inf")}, "must be finite"),
+        (DeletePod, {"at": 1, "pods": 0}, 'from 1 to 1000 or "all"'),
+        (DeletePod, {"at": 1, "forced": 1}, "DeletePod(forced=...)"),
+        (Scale, {"at": 1, "replicas": -1}, "from 0 to 1000"),
+        (LimitCpu, {"at": 1, "cpu": "much"}, "LimitCpu(cpu=...)"),
+        (LimitCpu, {"at": 1, "cpu": "0m"}, "LimitCpu(cpu=...)"),
+        (Cordon, {"at": 1, "duration": 0}, "Cordon(duration=...)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(kind: Any, given: dict[str, Any], said: str) -> None:
@@ -56,6 +66,7 @@ def test_quantities_are_read_and_equal_values_are_equal() -> None:
     assert Freeze(at="1500ms", duration="2s") == Freeze(at=1.5, duration=2)
     assert MemoryPressure(at=0, amount="1GiB").amount == 2**30
     assert KillWorker(at=0).at == 0.0
+    assert LimitCpu(at=1, cpu="250m") == LimitCpu(at=1, cpu=0.25)
 
 
 def test_they_are_told_in_words_and_in_plain_values() -> None:

@@ -27,6 +27,7 @@ PUBLIC = {
     *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Failure", "ClockOffset"),
     *("Workload", "Measurement", "Environment", "Finding"),
     *("KillWorker", "Freeze", "Restart", "CpuPressure", "MemoryPressure", "SlowNetwork", "DisruptionEvent"),
+    *("DeletePod", "Scale", "LimitCpu", "Cordon"),
     *("Resilience", "Impact"),
     *("compare", "Comparison", "Outcome", "SLO", "SloCheck", "Verdict"),
     *("InferbenchError", "ConfigurationError", "DeploymentError", "LoadError", "BaselineError", "ValidationError"),

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Stands in for ``kubectl`` on the PATH: records how it is called, and plays a cluster that is a folder of JSON.
 
-``$KUBECTL_STAND_IN`` names the folder. ``calls.jsonl`` gets every command line. ``scenario.json`` says how the cluster
-behaves: ``pod`` (the status of every pod that is made), ``deployment`` (the status of a Deployment), ``events``,
-``node_port``, ``log``, ``refuse`` ({first words of a command: what it says on standard error}).
-``objects.json`` is what the cluster holds, ``overlay.json`` what every overlay renders to.
+``$KUBECTL_STAND_IN`` names the folder. ``calls.jsonl`` gets every command line. ``scenario.json`` says how the
+cluster behaves: ``pod`` (the status of every pod that is made), ``deployment`` (the status of a Deployment),
+``events``, ``node_port``, ``log``, ``inside`` (what every program says that is run in a pod), ``refuse`` ({first
+words of a command: what it says on standard error}). ``objects.json`` is what the cluster holds, ``overlay.json``
+what every overlay renders to.
 """
 
 from __future__ import annotations
@@ -185,7 +186,9 @@ def main(arguments: list[str]) -> None:
     options: dict[str, str] = {}
     given = iter(arguments)
     for argument in given:
-        if argument in VALUED:
+        if argument == "--":
+            words += given  # is not for kubectl
+        elif argument in VALUED:
             options[argument] = next(given)
         elif argument.startswith("--"):
             name, _, value = argument.partition("=")
@@ -220,6 +223,10 @@ def main(arguments: list[str]) -> None:
             refuse(f"the stand-in knows no {verb!r}")
     if verb == "port-forward":
         forward(rest[1])
+    if verb == "exec" and "inside" in scenario:
+        print(scenario["inside"], flush=True)
+        if "--stdin" in options:
+            sys.stdin.read()  # on a leash
 
 
 if __name__ == "__main__":

@@ -290,6 +290,12 @@ def test_progress_tells_what_the_cluster_does(cluster: Cluster) -> None:
         ),
         (
             "get namespace",
+            "Error in configuration: context was not found for specified context: default",
+            r"no context 'default' \(known: default, staging\)",
+        ),
+        ("get namespace", "error: EOF", "does not accept the kubeconfig's credentials: error: EOF"),
+        (
+            "get namespace",
             'error: context "default" does not exist',
             r"no context 'default' \(known: default, staging\)",
         ),

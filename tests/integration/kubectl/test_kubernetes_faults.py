@@ -1,13 +1,29 @@
-"""Faults in a cluster, as command lines: what kubectl is told, against the stand-in."""
+"""Disruptions of a service in a cluster, as command lines: what kubectl is told, against the stand-in."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from pytest_inferbench.deployment.cluster_faults import ClusterFaults
+from pytest_inferbench import (
+    Cordon,
+    CpuPressure,
+    DeletePod,
+    Freeze,
+    KillWorker,
+    LimitCpu,
+    MemoryPressure,
+    Restart,
+    Scale,
+    SlowNetwork,
+    Target,
+)
+from pytest_inferbench.deployment.disruptor import Course, DisruptedItsWay, objection
 from pytest_inferbench.errors import DeploymentError
+
+SHORT = 0.05
 
 
 def orders(cluster):
@@ -25,61 +41,168 @@ def orders(cluster):
 
 @pytest.fixture
 def service(cluster):
-    """A service with two pods."""
+    """A service with two pods, whose processes answer what they are asked."""
+    cluster.plays(inside="pid 7")
     service = cluster.service(replicas=2)
     service.boot()
     yield service
     service.stop()
 
 
+@pytest.fixture
+def name(service):
+    return f"sentiment-{service.boot_name}"
+
+
+def disrupt(service, disruption):
+    """Carry one out and return its course."""
+    course = Course(disruption)
+    asyncio.run(service.disrupt(course))
+    return course
+
+
+def test_a_service_in_a_cluster_is_disrupted_its_way(service):
+    """The disruptor hands over to it, and it has no objection to anything that one node allows."""
+    assert isinstance(service, DisruptedItsWay)
+    for one in (KillWorker(at=1), Freeze(at=1), Restart(at=1), CpuPressure(at=1), DeletePod(at=1), SlowNetwork(at=1)):
+        assert objection(service, one, Target("/classify")) == ""
+
+
 @pytest.mark.parametrize(
     ("forced", "order"), [(False, "delete pod {0}-0 --wait=false"), (True, "delete pod {0}-0 --wait=false {1}")]
 )
-def test_a_pod_is_deleted_gracefully_or_by_force(cluster, service, forced, order):
+def test_a_pod_is_deleted_gracefully_or_by_force(cluster, service, name, forced, order):
     """The first ready pod is named; only by force is its grace period nought."""
-    ClusterFaults(service).delete_pod(forced=forced)
-    name = f"sentiment-{service.boot_name}"
+    course = disrupt(service, DeletePod(at=1, forced=forced))
     assert orders(cluster) == [order.format(name, "--grace-period=0 --force")]
+    assert course.began_ns is not None
+    assert f"deleted {name}-0" in course.detail
 
 
-def test_a_process_is_killed_inside_its_container(cluster, service):
-    """The command goes into the pod, and needs nothing there but Python."""
-    assert ClusterFaults(service).kill_process() == f"sentiment-{service.boot_name}-0"
+def test_every_pod_is_deleted_by_one_order(cluster, service, name):
+    """All of them go at the same time, not one after the other."""
+    disrupt(service, DeletePod(at=1, pods="all"))
+    assert orders(cluster) == [f"delete pod {name}-0 {name}-1 --wait=false"]
+
+
+def test_more_pods_than_there_are_cannot_be_deleted(cluster, service):
+    """The course does not begin, and the error has both numbers."""
+    with pytest.raises(DeploymentError, match="3 pods were to be deleted, and 2 take requests"):
+        disrupt(service, DeletePod(at=1, pods=3))
+    assert orders(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("workers", "given"), [(1, {"0": "1"}), (2, {"0": "1", "1": "1"}), ("all", {"0": "all", "1": "all"})]
+)
+def test_workers_are_killed_inside_their_containers_pod_by_pod(cluster, service, name, workers, given):
+    """As many as wanted, from the first pod on; the program is told the port and how many."""
+    course = disrupt(service, KillWorker(at=1, workers=workers))
+    told = {order.split()[2].removeprefix(f"{name}-"): order.split()[-4:] for order in orders(cluster)}
+    assert told == {pod: ["kill", "3000", number, "0.0"] for pod, number in given.items()}
+    assert all("--container=service -- python3 -c" in order for order in orders(cluster))
+    assert course.detail.startswith(f"SIGKILL to pid 7 in {name}-0")
+
+
+def test_more_workers_than_the_pods_have_cannot_be_killed(cluster, service):
+    """Nobody is killed where not all can be."""
+    with pytest.raises(DeploymentError, match="3 workers were to be disrupted, and 2 pods have 1 each"):
+        disrupt(service, KillWorker(at=1, workers=3))
+    assert orders(cluster) == []
+
+
+def test_a_frozen_worker_is_let_go_by_the_end_of_its_leash(cluster, service):
+    """The program inside knows the duration, and ends with its input: the course lasts as long as it was to."""
+    course = disrupt(service, Freeze(at=1, duration=SHORT))
     (order,) = orders(cluster)
-    assert order.startswith(f"exec sentiment-{service.boot_name}-0 -- python -c ")
+    assert order.endswith(f" freeze 3000 1 {SHORT}")
+    assert course.began_ns is not None
 
 
-def test_a_rolling_restart_is_of_the_deployment_under_test(cluster, service):
-    """The Deployment of this boot is named with its group."""
-    ClusterFaults(service).rolling_restart()
-    assert orders(cluster) == [f"rollout restart Deployment.apps/sentiment-{service.boot_name}"]
+@pytest.mark.parametrize(
+    ("disruption", "words"),
+    [
+        (CpuPressure(at=1, duration=SHORT, processes=2), [f"cpu {SHORT} 0"] * 2),
+        (MemoryPressure(at=1, duration=SHORT, amount="1MiB"), [f"memory {SHORT} 1048576"]),
+    ],
+)
+def test_pressure_is_made_inside_the_first_pod(cluster, service, name, disruption, words):
+    """So many programs are started in it, with seconds and bytes."""
+    disrupt(service, disruption)
+    assert [" ".join(order.split()[-3:]) for order in orders(cluster)] == words
+    assert all(order.startswith(f"exec --stdin {name}-0 ") for order in orders(cluster))
 
 
-def test_scaling_is_undone(cluster, service):
-    """After undo there are as many replicas as before; a second undo does nothing."""
-    faults, name = ClusterFaults(service), f"Deployment.apps/sentiment-{service.boot_name}"
-    faults.scale(0)
-    faults.undo()
-    faults.undo()
-    assert orders(cluster) == [f"scale {name} --replicas=0", f"scale {name} --replicas=2"]
+def test_a_container_without_python_is_told_with_the_way_out(cluster, service):
+    """What cannot be done there is one clear error, with what can."""
+    cluster.plays(refuse={"exec": 'exec: "python3": executable file not found in $PATH: unknown'})
+    with pytest.raises(DeploymentError, match=r"its container has no python3.*use DeletePod, Restart"):
+        disrupt(service, KillWorker(at=1))
 
 
-def test_a_cpu_limit_is_squeezed_and_given_back(cluster, service):
-    """Limit and request become the given CPU, whatever else is limited stays, and undo puts back what was there."""
-    (deployment,) = [item for item in cluster.objects if item["kind"] == "Deployment"]
-    before = {"limits": {"cpu": "2", "memory": "3Gi"}, "requests": {"cpu": "500m"}}
-    deployment["spec"]["template"]["spec"]["containers"][0]["resources"] = before
-    others = [item for item in cluster.objects if item["kind"] != "Deployment"]
-    cluster.holds(*others, deployment)
-    faults = ClusterFaults(service)
-    faults.limit_cpu("250m")
-    faults.undo()
+def test_what_the_program_inside_says_is_the_error(cluster, service, name):
+    """Its last line is the reason, not that a command ended with a status."""
+    cluster.plays(refuse={"exec": "1 of its workers were to be disrupted, 0 could be found\ncommand terminated with 1"})
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 of its workers were to be disrupted, 0 could"):
+        disrupt(service, KillWorker(at=1))
+
+
+def test_a_restart_is_a_rollout_of_the_deployment_under_test(cluster, service, name):
+    """The Deployment of this boot is named with its group, and the course lasts until every replica is new."""
+    course = disrupt(service, Restart(at=1))
+    assert orders(cluster) == [f"rollout restart Deployment.apps/{name}"]
+    assert "every pod replaced" in course.detail
+
+
+def test_scaling_is_undone(cluster, service, name):
+    """After the duration there are as many replicas as before."""
+    disrupt(service, Scale(at=1, replicas=0, duration=SHORT))
+    assert orders(cluster) == [f"scale Deployment.apps/{name} --replicas={n}" for n in (0, 2)]
+
+
+def test_a_course_that_is_cancelled_is_undone(cluster, service, name):
+    """The run ends before the duration: the replicas are asked for again at once."""
+
+    async def cut_short():
+        course = Course(Scale(at=1, replicas=1, duration=60))
+        task = asyncio.create_task(service.disrupt(course))
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if course.began_ns is not None:
+                break
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cut_short())
+    assert orders(cluster) == [f"scale Deployment.apps/{name} --replicas={n}" for n in (1, 2)]
+
+
+def with_resources(cluster, resources):
+    """Give every pod's container these resources."""
+    containers = [{"name": "service", "resources": resources}]
+    cluster.holds(*({**o, "spec": {"containers": containers}} if o["kind"] == "Pod" else o for o in cluster.objects))
+
+
+def test_a_cpu_limit_is_squeezed_in_every_pod_and_given_back(cluster, service, name):
+    """The pods are resized where they are: limit and request become the given CPU, and then what they were."""
+    with_resources(cluster, {"limits": {"cpu": "2", "memory": "3Gi"}, "requests": {"cpu": "500m"}})
+    disrupt(service, LimitCpu(at=1, cpu=0.25, duration=SHORT))
+    heads = [f"patch pod {name}-{pod} --subresource=resize " for pod in (0, 1, 0, 1)]
+    assert [order.partition("--patch=")[0] for order in orders(cluster)] == heads
     patches = [json.loads(order.partition("--patch=")[2]) for order in orders(cluster)]
-    resources = [patch["spec"]["template"]["spec"]["containers"][0]["resources"] for patch in patches]
-    assert resources == [
-        {"$patch": "replace", "limits": {"cpu": "250m", "memory": "3Gi"}, "requests": {"cpu": "250m"}},
-        {"$patch": "replace", **before},
+    assert [patch["spec"]["containers"][0]["resources"] for patch in patches] == [
+        *[{"limits": {"cpu": "250m"}, "requests": {"cpu": "250m"}}] * 2,
+        *[{"limits": {"cpu": "2"}, "requests": {"cpu": "500m"}}] * 2,
     ]
+
+
+def test_a_cluster_that_cannot_resize_pods_is_told(cluster, service):
+    """The error names the version that can."""
+    with_resources(cluster, {"limits": {"cpu": "2"}})
+    cluster.plays(refuse={"patch": "error: invalid subresource value"})
+    with pytest.raises(DeploymentError, match=r"invalid subresource value.*from Kubernetes 1\.33 on"):
+        disrupt(service, LimitCpu(at=1))
 
 
 def node(name):
@@ -87,25 +210,23 @@ def node(name):
 
 
 def test_the_only_node_is_not_cordoned(cluster, service):
-    """With one node the order is refused before it is given."""
+    """With one node it is refused before anything is booted."""
     cluster.holds(*cluster.objects, node("one"))
-    with pytest.raises(DeploymentError, match="a cluster of one node cannot be cordoned"):
-        ClusterFaults(service).cordon()
-    assert orders(cluster) == []
+    assert "Cordon at 1.00 s" in objection(service, Cordon(at=1), Target("/classify"))
+    assert "the cluster has one node" in objection(service, Cordon(at=1), Target("/classify"))
 
 
 def test_a_node_is_cordoned_where_there_is_another_and_uncordoned(cluster, service):
-    """The node of the pods is closed for new ones, and opened again."""
+    """The node of the first pod is closed for new ones, and opened again."""
     placed = [{**item, "spec": {"nodeName": "one"}} if item["kind"] == "Pod" else item for item in cluster.objects]
     cluster.holds(*placed, node("one"), node("two"))
-    faults = ClusterFaults(service)
-    assert faults.cordon() == "one"
-    faults.undo()
+    assert objection(service, Cordon(at=1), Target("/classify")) == ""
+    disrupt(service, Cordon(at=1, duration=SHORT))
     assert orders(cluster) == ["cordon one", "uncordon one"]
 
 
 def test_where_no_pod_is_ready_there_is_nothing_to_disturb(cluster, service):
-    """A fault without anything to hit is an error, not a success."""
+    """A disruption without anything to hit is an error, not a success."""
     cluster.holds(*(item for item in cluster.objects if item["kind"] != "Pod"))
     with pytest.raises(DeploymentError, match="no pod that takes requests"):
-        ClusterFaults(service).delete_pod()
+        disrupt(service, DeletePod(at=1))
