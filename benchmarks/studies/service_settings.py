@@ -84,7 +84,7 @@ async def measure(name: str, options: argparse.Namespace, logs: Path, number: in
         closed = partial(LoadGenerator(endpoint).issue_closed, concurrency=IN_FLIGHT)
         await warm_up(LoadGenerator(endpoint), texts(96), service, lambda event: None)
         pilot = await closed(texts(64))
-        with measured_resources(service.pid) as meter:
+        with measured_resources(lambda: service.pid) as meter:
             busy = await closed(texts(max(100, round(pilot.throughput * options.seconds))))
         used = meter.resources
         cpu = used.service.cpu_seconds if used and used.service else float("nan")

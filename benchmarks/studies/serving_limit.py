@@ -165,7 +165,7 @@ async def serve(side: Side, options: argparse.Namespace) -> dict[str, Any]:
         async def issue(rate: float, seed: int) -> Run:
             schedule = Poisson(rate).schedule(options.seconds, seed)
             generator = LoadGenerator(endpoint, drain_timeout=15.0)
-            with measured_resources(service.pid) as meter:
+            with measured_resources(lambda: service.pid) as meter:
                 run = await generator.issue(schedule, texts(len(schedule), seed))
             object.__setattr__(run, "resources", meter.resources)
             return run
