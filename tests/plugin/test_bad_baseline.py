@@ -27,7 +27,7 @@ def stored(bench: Bench) -> Path:
         ('{"format": "pytest-inferbench-baseline", "ver', "*is not whole JSON*restore it from version control*"),
         (
             json.dumps({"format": "pytest-inferbench-baseline", "version": 99, "workloads": {}}),
-            "*has format version 99, this is version 1: upgrade pytest-inferbench",
+            "*has format version 99, this is version 2: upgrade pytest-inferbench",
         ),
         ('{"benchmarks": []}', "*is not a baseline of this plugin*record it again with --update-baselines"),
     ],
