@@ -1,7 +1,7 @@
 """What ONNX Runtime serves: the exported graph, and its int8 form, cached by the content hash of their source.
 
 Layers that ONNX Runtime has one operator for (bias and GELU, residual and layer norm) are fused in the fp32 graph: in
-the quantized one its sessions no longer recognize all of them, and int8 inference takes 5 to 10 % longer.
+the quantized one its sessions no longer recognize all of them.
 """
 
 # transformers leaves parts of its interface untyped.
