@@ -209,8 +209,8 @@ def _resources(runs: Sequence[Record]) -> list[str]:
 
 def _disruptions(side: Record) -> Iterator[tuple[Record, Record]]:
     """Yield what was done to a side on purpose, with what the run that it hit lost; nothing where that is not known."""
-    impacts = side.get("impacts", ())
-    yield from ((event, impacts[event["run"]]) for event in side.get("disruptions", ()) if impacts)
+    impacts = side["impacts"]
+    yield from ((event, impacts[event["run"]]) for event in side["disruptions"] if impacts)
 
 
 def _disruption(event: Record, impact: Record) -> Sequence[str]:
