@@ -35,13 +35,17 @@ def alive(bench: Bench) -> list[str]:
 
 @contextmanager
 def session(bench: Bench, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run pytest as a process of its own; whatever it left is killed when the test is over."""
+    """Run pytest as a process of its own; whatever it left is killed when the test is over.
+
+    It hears Ctrl-C even where this process does not: a shell's background job inherits SIGINT as ignored.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", ASYNCIO_ADVICE, *options],
         cwd=bench.path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
