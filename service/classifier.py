@@ -146,7 +146,7 @@ class Classifier:
 
         def compute() -> None:
             for text in ("warm", "up " * 60):
-                self.classify([Queued(text, Ticket())])
+                self._engine.warm_up(self._engine.tokenize([text]))
 
         with ThreadPoolExecutor(max_workers=1) as passing:
             passing.submit(compute).result()

@@ -21,18 +21,25 @@ Batcher: TypeAlias = Literal["bentoml", "immediate"]
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
 
 
+def available_cpus() -> int:
+    """How many CPUs this process may use, where the system tells: `deployment.affinity` may have taken some away."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
     """What computes: the engine, its precision, and how.
 
     ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each
-    of them; 0 shares the CPUs out. ``compiled``: by ``torch.compile`` (engine torch; needs a C++ compiler, and a
-    minute at boot until its cache is filled).
+    of them; 0 shares the CPUs out. ``threads_alone``: of one that starts while no other runs, where that is more
+    (engine onnxruntime; at most one per CPU; the weights are in memory once more). ``compiled``: by ``torch.compile``
+    (engine torch; needs a C++ compiler, and a minute at boot until its cache is filled).
     """
 
     engine: Engine = "torch"
     precision: Precision = "fp32"
     threads: int = 0
+    threads_alone: int = 0
     streams: int = 1
     compiled: bool = False
 
@@ -40,8 +47,11 @@ class RuntimeSettings:
         _one_of("runtime.engine", self.engine, tuple(PRECISIONS))
         _one_of(f"runtime.precision (with engine {self.engine!r})", self.precision, PRECISIONS[self.engine])
         _number("runtime.threads", self.threads, int, 0, 1024)
+        _number("runtime.threads_alone", self.threads_alone, int, 0, 1024)
         _number("runtime.streams", self.streams, int, 1, 64)
         _flag("runtime.compiled", self.compiled)
+        if self.threads_alone and self.engine == "torch":
+            raise ServiceError("runtime.threads_alone is for engine 'onnxruntime'; PyTorch has one number for all.")
         if self.compiled and self.engine != "torch":
             raise ServiceError(f"runtime.compiled is for engine 'torch'; engine {self.engine!r} needs no compiling.")
 
@@ -50,9 +60,7 @@ class RuntimeSettings:
         """Threads of one inference, at least 1."""
         if self.threads:
             return self.threads
-        # Those that this process may use, where the system tells: `deployment.affinity` may have taken some away.
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cpus // self.streams)
+        return max(1, available_cpus() // self.streams)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,10 @@ class Engine(Protocol):
         """The model's raw outputs, shape (len(ids), 3), in the model's own label order."""
         ...
 
+    def warm_up(self, ids: Sequence[Sequence[int]]) -> None:
+        """Compute ``ids`` with all that :meth:`logits` may choose from."""
+        ...
+
 
 def prepare(runtime: RuntimeSettings, model: str | None = None, root: Path | None = None) -> None:
     """Build, or verify to the last byte, everything that :func:`load` will need. Raises ServiceError."""
@@ -50,4 +54,11 @@ def load(
     from service.engines.onnx import OnnxEngine
 
     entry = artifacts.obtain(found, runtime.precision, root, deep=False)
-    return OnnxEngine(entry.folder, pad=int(entry.info["pad"]), threads=runtime.thread_count), found.label_rows
+    engine = OnnxEngine(
+        entry.folder,
+        pad=int(entry.info["pad"]),
+        threads=runtime.thread_count,
+        streams=runtime.streams,
+        threads_alone=runtime.threads_alone,
+    )
+    return engine, found.label_rows

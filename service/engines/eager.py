@@ -52,3 +52,6 @@ class EagerEngine:
                 result = self._forward(input_ids=torch.from_numpy(padded), attention_mask=torch.from_numpy(mask))
                 out[group] = result.logits.float().numpy()
         return out
+
+    def warm_up(self, ids: Sequence[Sequence[int]]) -> None:
+        self.logits(ids)

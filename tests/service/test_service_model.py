@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, service_environment
+from numpy.typing import NDArray
 
 from service import engines
 from service.classifier import Classifier, Queued, Ticket
+from service.engines.onnx import OnnxEngine, _Session
 from service.engines.padding import groups
 from service.errors import ServiceError
 from service.model import artifacts, embedded, source
-from service.settings import RuntimeSettings
+from service.settings import RuntimeSettings, available_cpus
 from service.text import corpus
 from service.text.lexicon import LABELS
 
@@ -68,6 +72,33 @@ def test_engines_agree_with_eager(
     assert same / len(got) >= least
 
 
+@pytest.mark.skipif(available_cpus() < 2, reason="one CPU has no second thread to give")
+def test_more_threads_for_who_is_alone(tiny_cache: Path) -> None:
+    """Proves that a lone call computes in the session of more threads, one beside another does not, that both give
+    the same logits, and that the caller is bound to no CPU afterwards."""
+    alone = RuntimeSettings(engine="onnxruntime", precision="int8", threads=1, streams=2, threads_alone=2)
+    engine, _ = engines.load(alone, TINY, tiny_cache)
+    plain, _ = engines.load(INT8, TINY, tiny_cache)
+    assert isinstance(engine, OnnxEngine)
+    used: list[object] = []
+    compute = engine._compute
+
+    def watched(session: _Session, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        used.append(session)
+        if len(used) == 2:
+            engine.logits(ids)  # a call while another one runs
+        return compute(session, ids)
+
+    engine._compute = watched  # type: ignore[method-assign]
+    free = os.sched_getaffinity(0)
+    ids = engine.tokenize(["a lovely phone with a poor battery"])
+    for _ in range(2):
+        np.testing.assert_array_equal(engine.logits(ids), plain.logits(ids))
+    assert used == [engine._alone, engine._alone, engine._session]
+    assert engine._alone is not engine._session
+    assert os.sched_getaffinity(0) == free
+
+
 def test_text_beyond_the_limit_is_cut(tiny_cache: Path) -> None:
     """Proves that both engines truncate to 512 tokens and give the same answer to what is left."""
     text = "a lovely phone and a wonderful camera " * 200
@@ -83,7 +114,7 @@ def test_serving_onnx_imports_neither_torch_nor_transformers(tiny_cache: Path) -
     code = f"""
 import json, sys
 from service import engines
-from service.settings import RuntimeSettings
+from service.settings import RuntimeSettings, available_cpus
 runtime = RuntimeSettings(engine="onnxruntime", precision="int8")
 engines.prepare(runtime, {TINY!r})
 engine, rows = engines.load(runtime, {TINY!r})

@@ -44,6 +44,7 @@ def test_a_full_profile_is_read() -> None:
         ({"runtime": {"engine": "torch", "precision": "int8"}}, ("runtime.precision", "fp32, bf16")),
         ({"runtime": {"threads": -1}}, ("runtime.threads", "whole number", "-1")),
         ({"runtime": {"engine": "onnxruntime", "compiled": True}}, ("runtime.compiled", "onnxruntime")),
+        ({"runtime": {"threads_alone": 2}}, ("runtime.threads_alone", "onnxruntime")),
         ({"runtime": {"streams": 0}}, ("runtime.streams", "from 1")),
         ({"runtime": {"threads": True}}, ("runtime.threads", "True")),
         ({"runtime": []}, ("runtime must be a table",)),
