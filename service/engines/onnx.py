@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class OnnxEngine:
     """An artifact (see :mod:`service.model.artifacts`) in inference sessions on the CPU.
 
-    A call that starts while no other runs computes on ``threads_alone`` threads if these are more than ``threads``
+    A single text while no other call runs is computed on ``threads_alone`` threads if these are more than ``threads``
     (at most one per CPU that this process may use), in a session of their own: the weights are in memory twice.
     """
 
@@ -42,7 +42,8 @@ class OnnxEngine:
 
     def logits(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         with self._counting:
-            session = self._session if self._calls else self._alone
+            # Several texts were waiting for each other: more will come meanwhile, and need the other CPUs.
+            session = self._alone if len(ids) == 1 and not self._calls else self._session
             self._calls += 1
         try:
             return self._compute(session, ids)

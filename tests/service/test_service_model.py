@@ -74,8 +74,8 @@ def test_engines_agree_with_eager(
 
 @pytest.mark.skipif(available_cpus() < 2, reason="one CPU has no second thread to give")
 def test_more_threads_for_who_is_alone(tiny_cache: Path) -> None:
-    """Proves that a lone call computes in the session of more threads, one beside another does not, that both give
-    the same logits, and that the caller is bound to no CPU afterwards."""
+    """Proves that a lone text is computed in the session of more threads, one beside another and a batch are not, that
+    all give the same logits, and that the caller is bound to no CPU afterwards."""
     alone = RuntimeSettings(engine="onnxruntime", precision="int8", threads=1, streams=2, threads_alone=2)
     engine, _ = engines.load(alone, TINY, tiny_cache)
     plain, _ = engines.load(INT8, TINY, tiny_cache)
@@ -94,7 +94,8 @@ def test_more_threads_for_who_is_alone(tiny_cache: Path) -> None:
     ids = engine.tokenize(["a lovely phone with a poor battery"])
     for _ in range(2):
         np.testing.assert_array_equal(engine.logits(ids), plain.logits(ids))
-    assert used == [engine._alone, engine._alone, engine._session]
+    np.testing.assert_array_equal(engine.logits(ids * 2), plain.logits(ids * 2))
+    assert used == [engine._alone, engine._alone, engine._session, engine._session]
     assert engine._alone is not engine._session
     assert os.sched_getaffinity(0) == free
 
