@@ -12,14 +12,14 @@ import numpy as np
 
 from pytest_inferbench.arrivals import Poisson
 from pytest_inferbench.errors import CapacityError, ConfigurationError
-from pytest_inferbench.events import Booting, Issuing, Observer, Probed
-from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.events import Booting, Observer, Probed
+from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.run import Run
 from pytest_inferbench.slo import SLO
 from pytest_inferbench.stats.paired import paired_mean
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.stats.trend import backlog
-from pytest_inferbench.trial import Side
+from pytest_inferbench.trial import Side, reporter
 from pytest_inferbench.validity import examine
 from pytest_inferbench.warmup import warm_up
 from pytest_inferbench.workload import PayloadSource, Workload, draw_payloads
@@ -69,7 +69,8 @@ class CapacitySearch:
 
     ``duration`` (seconds) is the length of one run; ``precision`` the relative width at which a search ends (0.05:
     the lowest rate that failed is at most 5 % above the highest that held). ``budget`` (seconds): no further run
-    that would end later, once the first boot has an answer.
+    that would end later, once the first boot has an answer. ``generators``: how many processes issue the load, or the
+    address of a Dask scheduler.
     """
 
     target: Target
@@ -81,6 +82,7 @@ class CapacitySearch:
     drain_timeout: float = 10.0
     budget: float | None = None
     alpha: float = 0.05
+    generators: int | str = 1
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -153,7 +155,12 @@ class CapacitySearch:
         duration = max(self.duration, _LEAST_REQUESTS / rate)
         schedule = Workload("capacity", Poisson(rate), duration).schedule(self.seed)
         bodies = draw_payloads(self.payloads, len(schedule), self.seed)
-        generator = LoadGenerator(endpoint, drain_timeout=self.drain_timeout, on_progress=self._report)
+        generator = LoadGenerator(
+            endpoint,
+            drain_timeout=self.drain_timeout,
+            on_progress=reporter(self.observe),
+            generators=self.generators,
+        )
         run = await generator.issue(schedule, bodies)
         spoilt = [finding for finding in examine(run) if finding.kind == "invalid"]
         held = holds(run, slo)
@@ -166,18 +173,6 @@ class CapacitySearch:
         found = Probe(boot=boot, rate=rate, held=held, p95=p95, error_rate=run.error_rate)
         self.observe(Probed(rate=rate, held=held, p95=found.p95, error_rate=found.error_rate))
         return found
-
-    def _report(self, progress: Progress) -> None:
-        self.observe(
-            Issuing(
-                elapsed=progress.elapsed,
-                total=progress.total,
-                scheduled=progress.scheduled,
-                issued=progress.issued,
-                completed=progress.completed,
-                failed=progress.failed,
-            )
-        )
 
     def _conclude(self, profile: str, slo: SLO, brackets: list[tuple[float, float]], probes: list[Probe]) -> Capacity:
         rates = tuple(low for low, _ in brackets)

@@ -60,7 +60,10 @@ class WarmingUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuing:
-    """The run is under way: seconds, and counts of requests."""
+    """The run is under way: seconds, counts of requests, and figures of the latest of them.
+
+    ``p50``, ``p95`` and ``delay`` as in :class:`Progress`: seconds, None before the first request.
+    """
 
     elapsed: float
     total: float
@@ -68,6 +71,9 @@ class Issuing:
     issued: int
     completed: int
     failed: int
+    p50: float | None = None
+    p95: float | None = None
+    delay: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,5 +110,6 @@ class CapacityFinder:
             drain_timeout=harness.drain_timeout,
             budget=harness.budget,
             alpha=harness.policy.alpha,
+            generators=harness.generators,
         )
         return await harness.capacity(search, service.profile, slo, boots=boots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from pytest_inferbench.validity import Finding, examine
 from pytest_inferbench.warmup import warm_up
 from pytest_inferbench.workload import PayloadSource, Workload, draw_payloads
 
-__all__ = ["ITSELF", "Load", "Side", "Trial", "require_possible", "run_trial"]
+__all__ = ["ITSELF", "Load", "Side", "Trial", "reporter", "require_possible", "run_trial"]
 
 
 #: What the other side is called where a service is measured against itself.
@@ -112,7 +112,7 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
             generator = LoadGenerator(
                 endpoint,
                 drain_timeout=load.drain_timeout,
-                on_progress=disruptor.listen(_reporter(observe)),
+                on_progress=disruptor.listen(reporter(observe)),
                 generators=load.generators,
             )
             watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
@@ -171,20 +171,9 @@ def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
     return lambda seconds, line: observe(BootProgress(seconds=seconds, line=line))
 
 
-def _reporter(observe: Observer) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        observe(
-            Issuing(
-                elapsed=progress.elapsed,
-                total=progress.total,
-                scheduled=progress.scheduled,
-                issued=progress.issued,
-                completed=progress.completed,
-                failed=progress.failed,
-            )
-        )
-
-    return report
+def reporter(observe: Observer) -> Callable[[Progress], None]:
+    """Return what tells ``observe`` how far a run is."""
+    return lambda progress: observe(Issuing(**asdict(progress)))
 
 
 def _lost(error: LoadError) -> Finding:

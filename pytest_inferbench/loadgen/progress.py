@@ -15,7 +15,9 @@ class Progress:
 
     ``total`` is when the last request is due (0 for a closed loop, which has no such instant). ``scheduled`` counts
     every request of the run; ``issued``, ``completed`` (good or bad) and ``failed`` grow towards it. The first
-    report comes when the clock of the run starts, with ``elapsed`` 0.
+    report comes when the clock of the run starts, with ``elapsed`` 0. ``p50`` and ``p95`` (seconds) are of the latest
+    thousand requests issued, those without an answer counted with their age; ``delay`` is the longest time that one
+    of them was issued late. Of several generators the worst. None before the first request.
     """
 
     elapsed: float
@@ -24,6 +26,9 @@ class Progress:
     issued: int
     completed: int
     failed: int
+    p50: float | None = None
+    p95: float | None = None
+    delay: float | None = None
 
 
 class Tally:
@@ -47,8 +52,15 @@ class Tally:
                     issued=self._sum("issued"),
                     completed=self._sum("completed"),
                     failed=self._sum("failed"),
+                    p50=self._worst("p50_ns"),
+                    p95=self._worst("p95_ns"),
+                    delay=self._worst("delay_ns"),
                 )
             )
 
     def _sum(self, count: str) -> int:
         return sum(facts[count] for facts in self._latest.values())
+
+    def _worst(self, figure: str) -> float | None:
+        told = [facts[figure] / 1e9 for facts in self._latest.values() if figure in facts]
+        return max(told, default=None)

@@ -12,6 +12,9 @@ from pytest_inferbench.run import Failure
 
 __all__ = ["MAX_METRICS", "Answer", "Record"]
 
+#: Of how many requests at most the figures are that are told while a run is under way: some 20 µs for as many.
+_LATELY = 1_000
+
 #: Distinct Server-Timing metrics kept per run; a service that invents names per request must not exhaust memory.
 MAX_METRICS = 16
 
@@ -87,3 +90,18 @@ class Record:
                     self.server_timing[name] = np.full(len(self), np.nan, np.float32)
                     column = self._timing[name] = cast("memoryview[float]", self.server_timing[name].data)
                 column[i] = value
+
+    def lately(self, scheduled_ns: NDArray[np.int64], now_ns: int) -> dict[str, int]:
+        """Median and 95th percentile of the latencies of the latest thousand issued requests, and the longest delay.
+
+        ``scheduled_ns``, shape (n,): when each was due. What has no answer yet counts with its age, so that a service
+        that stands still shows; what failed counts as it lasted. Nanoseconds; empty before the first request.
+        """
+        latest = slice(max(0, self.count_issued - _LATELY), self.count_issued)
+        due, issued, completed = scheduled_ns[latest], self.issued_ns[latest], self.completed_ns[latest]
+        known = issued >= 0  # of several generators, or users of a closed loop, a later one may have come first
+        if not known.any():
+            return {}
+        latencies = np.sort((np.where(completed < 0, now_ns, completed) - due)[known])
+        p50, p95 = (int(latencies[round((latencies.size - 1) * p)]) for p in (0.5, 0.95))
+        return {"p50_ns": p50, "p95_ns": p95, "delay_ns": int((issued - due)[known].max())}

@@ -93,15 +93,15 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
         # End of input before we are done: the parent is gone or has given up.
         loop.add_reader(0, _exit_on_end_of_input)
         os.set_blocking(out.fileno(), False)
-        if "offsets_ns" not in job.arrays:
-            reporter = loop.create_task(_report(record, start_ns, 0, out)) if facts["progress"] else None
+        reporter = None
+        offsets_ns = cast("NDArray[np.int64] | None", job.arrays.get("offsets_ns"))
+        scheduled_ns = record.issued_ns if offsets_ns is None else offsets_ns + start_ns
+        if facts["progress"]:
+            total_ns = 0 if offsets_ns is None else int(offsets_ns[-1])
+            reporter = loop.create_task(_report(record, scheduled_ns, start_ns, total_ns, out))
+        if offsets_ns is None:
             await closed_loop(client.send, record, cast(int, facts["concurrency"]))
-            scheduled_ns = record.issued_ns
         else:
-            offsets_ns = cast("NDArray[np.int64]", job.arrays["offsets_ns"])
-            scheduled_ns = offsets_ns + start_ns
-            total_ns = int(offsets_ns[-1])
-            reporter = loop.create_task(_report(record, start_ns, total_ns, out)) if facts["progress"] else None
             await open_loop(client.send, record, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
         if reporter is not None:
             reporter.cancel()
@@ -140,7 +140,9 @@ def _exit_on_end_of_input() -> None:
         os._exit(1)
 
 
-async def _report(record: Record, start_ns: int, total_ns: int, out: IO[bytes]) -> None:
+async def _report(
+    record: Record, scheduled_ns: NDArray[np.int64], start_ns: int, total_ns: int, out: IO[bytes]
+) -> None:
     """Write how far the run is, from its start on, several times a second; leave one out rather than wait."""
     await asyncio.sleep(max(0, start_ns - time.monotonic_ns()) / 1e9)
     while True:
@@ -151,6 +153,7 @@ async def _report(record: Record, start_ns: int, total_ns: int, out: IO[bytes]) 
             "issued": record.count_issued,
             "completed": record.count_completed,
             "failed": record.count_failed,
+            **record.lately(scheduled_ns, time.monotonic_ns()),
         }
         with contextlib.suppress(BlockingIOError):  # nobody reads just now; the next report says more anyway
             # Smaller than PIPE_BUF, so it is written whole or not at all.

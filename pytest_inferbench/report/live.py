@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from statistics import median
 
 from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Probed, Ready, Waiting, WarmingUp
 from pytest_inferbench.quantity import format_seconds
@@ -19,20 +18,14 @@ class LiveLine:
 
     def __init__(self) -> None:
         self._where = ""
-        self._side = ("", "")
-        #: p50 and p95 of the runs so far, by workload and profile.
-        self._runs: dict[tuple[str, str], list[tuple[float, float]]] = {}
 
     def text(self, event: Event) -> str:
-        """Return what to show now; at most 100 columns for usual names."""
+        """Return what to show now; about 100 columns for usual names."""
         match event:
             case Waiting(holder=holder):
                 return f"inferbench: waiting, another session loads this machine ({holder})"
             case Booting():
                 self._where = f"{event.workload} · {event.profile} · run {event.number}/{event.total}"
-                self._side = (event.workload, event.profile)
-                if event.number == 1:
-                    self._runs.clear()
                 return f"{self._where} · booting"
             case BootProgress(seconds=seconds, line=line):
                 return f"{self._where} · booting {seconds:.0f} s · {_printable(line)}"
@@ -45,25 +38,23 @@ class LiveLine:
                 phase = clock if event.elapsed <= event.total else f"draining {event.elapsed - event.total:.0f} s"
                 failed = f", {event.failed} failed" if event.failed else ""
                 counts = f"{event.issued}/{event.scheduled} issued, {event.completed} done{failed}"
-                return f"{self._where} · {phase} · {counts}{self._so_far()}"
+                return f"{self._where} · {phase} · {counts}{_so_far(event)}"
             case Probed():
                 found = "held" if event.held else "did not hold"
                 return f"{self._where} · {event.rate:.1f}/s {found}, p95 {format_seconds(event.p95)}"
             case Drained():
-                self._runs.setdefault(self._side, []).append((event.p50, event.p95))
                 failed = f", {event.failed} failed" if event.failed else ""
                 return (
                     f"{self._where} · p50 {format_seconds(event.p50)}, p95 {format_seconds(event.p95)}, "
                     f"n = {event.requests}{failed}"
                 )
 
-    def _so_far(self) -> str:
-        """Return the medians over the runs of this side that are over; the one under way would lag behind itself."""
-        runs = self._runs.get(self._side)
-        if not runs:
-            return ""
-        p50, p95 = (median(values) for values in zip(*runs, strict=True))
-        return f" · p50 {format_seconds(p50)}, p95 {format_seconds(p95)} so far"
+
+def _so_far(event: Issuing) -> str:
+    if event.p50 is None or event.p95 is None or event.delay is None:
+        return ""
+    p50, p95, delay = map(format_seconds, (event.p50, event.p95, event.delay))
+    return f" · p50 {p50}, p95 {p95}, delay {delay}"
 
 
 def _printable(text: str) -> str:

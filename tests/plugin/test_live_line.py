@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_on_a_terminal_the_line_is_rewritten_and_removed(bench: Bench) -> None:
     blank, restored = text[last:].split("\r")[1:3]
     assert blank.strip() == "", "the last line is blanked out"
     assert restored.startswith("test_on_a_terminal_the_line_is_rewritten_and_removed.py ."), "pytest's own is back"
+
+
+def test_the_line_has_the_figures_of_the_run_under_way(bench: Bench) -> None:
+    """While requests are issued: how many are, how many are done, p50 and p95 so far, and how late the generator is."""
+    bench.configure(duration="1s", rate=40)
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    text = on_a_terminal(bench, 140)
+    pattern = r"/1 s · \d+/\d+ issued, \d+ done · p50 [\d.]+ (µs|ms), p95 [\d.]+ (µs|ms), delay [\d.]+ (µs|ms)"
+    assert re.search(pattern, text), text
 
 
 @pytest.mark.parametrize(("option", "lines"), [("-s", 2), ("-v", 2), ("-q", 0)])

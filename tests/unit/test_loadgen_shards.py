@@ -120,6 +120,17 @@ def test_progress_is_the_sum_over_generators() -> None:
     assert seen == [Progress(0.5, 2.0, 20, 11, 10, 1)]
 
 
+def test_the_figures_told_are_those_of_the_worst_generator() -> None:
+    """Latencies and delay are the largest that any generator reports; none, as long as none has a request."""
+    seen: list[Progress] = []
+    tally = Tally(seen.append, scheduled=20, total_ns=2_000_000_000)
+    counts = {"elapsed_ns": 1, "issued": 5, "completed": 4, "failed": 0}
+    tally.report(0, counts)
+    tally.report(1, {**counts, "p50_ns": 3_000_000, "p95_ns": 9_000_000, "delay_ns": 10_000})
+    tally.report(0, {**counts, "p50_ns": 4_000_000, "p95_ns": 8_000_000, "delay_ns": 20_000})
+    assert [(p.p50, p.p95, p.delay) for p in seen] == [(None, None, None), (0.004, 0.009, 0.00002)]
+
+
 def test_a_message_survives_as_bytes() -> None:
     """What dumps makes, loads reads; cut short it is an EOFError."""
     data = dumps(Message("job", {"a": 1}, {"x": np.arange(3)}))

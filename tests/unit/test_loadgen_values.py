@@ -69,6 +69,27 @@ def test_a_request_costs_few_bytes():
     assert offsets + scheduled + sum(a.itemsize for a in kept) + serialize([None]).index.itemsize <= 100
 
 
+def test_what_is_told_of_a_run_under_way():
+    """Of the issued requests: answered ones count with their latency, waiting ones with their age, none before any."""
+    record = Record(6)
+    due = np.array([0, 10, 20, 30, 40, 50], np.int64)
+    assert record.lately(due, 0) == {}
+    for i, (issued, completed) in enumerate([(0, 4), (12, 15), (20, None), (31, 39), (40, None)]):
+        record.issue(i, issued)
+        if completed is not None:
+            record.finish(i, Answer(completed, 200, Failure.NONE))
+    assert record.lately(due, 100) == {"p50_ns": 9, "p95_ns": 80, "delay_ns": 2}
+
+
+def test_the_latest_thousand_requests_are_told_of():
+    """What lies further back does not hide what goes on now."""
+    record, due = Record(3000), np.arange(3000, dtype=np.int64)
+    for i in range(3000):
+        record.issue(i, i)
+        record.finish(i, Answer(i + (7 if i >= 2000 else 99), 200, Failure.NONE))
+    assert record.lately(due, 5000) == {"p50_ns": 7, "p95_ns": 7, "delay_ns": 0}
+
+
 @pytest.mark.parametrize(
     "payload", [3, 1.5, object(), {"a": math.nan}, {"a": {1}}, [b"x"], ("a",), "\ud800", {"a": "\ud800"}]
 )

@@ -56,16 +56,11 @@ def test_what_the_service_logs_while_it_boots_stays_on_the_line() -> None:
     assert after_booting(logged) == "bursty · optimized · run 3/10 · booting 3 s · INFO export: 50% 2J done"
 
 
-def test_the_figures_so_far_are_those_of_the_side_under_way() -> None:
-    """From its second run on a side shows the medians of its runs before; a new measurement begins anew."""
-    line = LiveLine()
-    for profile, p50 in (("optimized", 0.012), ("baseline", 0.09), ("optimized", 0.014)):
-        line.text(Booting(workload="bursty", profile=profile, number=2, total=10))
-        line.text(drained(profile=profile, p50=p50))
-    line.text(BOOTING)
-    assert line.text(issuing()).endswith("175 done · p50 13.0 ms, p95 400 ms so far")
-    line.text(Booting(workload="bursty", profile="optimized", number=1, total=10))
-    assert line.text(issuing()).endswith("175 done")
+def test_the_figures_so_far_are_those_of_the_run_under_way() -> None:
+    """As soon as there is a request, the line shows median, 95th percentile and how late the generator is."""
+    assert after_booting(issuing(p50=0.0123, p95=0.4, delay=0.0004)).endswith(
+        "175 done · p50 12.3 ms, p95 400 ms, delay 400 µs"
+    )
 
 
 def test_waiting_names_the_holder() -> None:
@@ -85,7 +80,7 @@ def test_a_new_boot_replaces_the_old_one() -> None:
 
 def test_no_kind_of_event_is_without_words() -> None:
     """Every event that the orchestration can emit has its text."""
-    filled = {"str": "words", "int": 3, "float": 3.0, "bool": True}
+    filled = {"str": "words", "int": 3, "float": 3.0, "bool": True, "float | None": 3.0}
     for kind in get_args(events.Event):
         event = kind(**{name: filled[str(annotation)] for name, annotation in kind.__annotations__.items()})
         text = after_booting(event)
