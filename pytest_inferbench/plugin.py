@@ -17,6 +17,8 @@ from pytest_inferbench.reporting import Reporting
 from pytest_inferbench.session import SESSION, InferbenchSession
 
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
+#: About what a search for a capacity takes: three boots, in each some seven runs of eight seconds.
+_SEARCH_SECONDS = 240.0
 _FIXTURES = frozenset((*_WORKLOADS, "capacity", "inference_service", "inference_target", "inference_payloads"))
 
 
@@ -117,8 +119,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     """Say what is going to be booted and measured, and how long that takes."""
     session = config.stash[SESSION]
     measured = [item for item in items if not set(_WORKLOADS).isdisjoint(getattr(item, "fixturenames", ()))]
-    if not measured:
+    searches = [item for item in items if "capacity" in getattr(item, "fixturenames", ())]
+    if not measured and not searches:
         return []
+    tests = dict.fromkeys([*measured, *searches])
     settings = session.settings
     repeats, most = settings.repeats, ""
     if settings.budget:
@@ -138,10 +142,12 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
             total = sum(session.overhead(side) + length for side in sides) * repeats
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
+    seconds += len(searches) * _SEARCH_SECONDS
+    found = f", {len(searches)} of them in search of a capacity" if searches else ""
     reference = f" against {settings.against}" if settings.against else ""
     minutes = "under a minute" if seconds < 60 else f"{most or 'about '}{seconds / 60:.0f} min"
     return [
-        f"inferbench: {_count(len(measured), 'test')} under {', '.join(settings.selected)}{reference}, "
+        f"inferbench: {_count(len(tests), 'test')}{found} under {', '.join(settings.selected)}{reference}, "
         f"{most}{_count(repeats, 'run')} each: {_count(boots, 'boot')}, {minutes}"
     ]
 

@@ -159,6 +159,8 @@ def describe(settings: Settings) -> dict[str, Any]:
         "profiles": list(settings.selected),
         "against": settings.against,
         "repeats": settings.repeats,
+        "duration": settings.duration,
+        "budget": settings.budget,
         "seed": settings.seed,
         "alpha": settings.alpha,
         "strict": settings.strict,

@@ -259,6 +259,9 @@ def _command(records: Sequence[Record], settings: Record) -> str:
     if settings["against"] is not None:
         words += ["--against", settings["against"]]
     words += [f"--inferbench-repeats={settings['repeats']}", f"--inferbench-seed={settings['seed']}"]
+    for name in ("duration", "budget"):
+        if settings[name] is not None:
+            words.append(f"--inferbench-{name}={settings[name]:g}")
     words += [f"--inferbench-alpha={settings['alpha']:g}", *(["--inferbench-strict"] if settings["strict"] else [])]
     return shlex.join(words)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_inferbench.quantity import format_seconds
 from pytest_inferbench.report.words import (
     MEANINGS,
+    ablation,
     change,
     figure,
     grouped,
@@ -17,6 +18,7 @@ from pytest_inferbench.report.words import (
     interval,
     is_comparison,
     limit,
+    ratio,
     verdicts,
     worst,
 )
@@ -36,7 +38,13 @@ def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> st
     head = ["## inferbench: " + _text(headline(records)), ""]
     if outcome := worst(records):
         head += [_text(f"{outcome}: {MEANINGS[outcome]}."), ""]
-    head += [*_checks(records), *_capacities(capacities), *_disrupted(records), *_findings(records)]
+    head += [
+        *_checks(records),
+        *_capacities(capacities),
+        *_ablations(records, capacities),
+        *_disrupted(records),
+        *_findings(records),
+    ]
     folded = [*_explanations(records), *_impacts(records), *_figures(records), *_environment(records)]
     text = "\n".join([*head, *folded])
     if len(text.encode()) > _LIMIT:
@@ -100,6 +108,18 @@ def _capacities(capacities: Sequence[Record]) -> Iterator[str]:
     ]
     if rows:
         yield from _table(("capacity of profile", "highest rate", "at which these hold", "n"), rows)
+
+
+def _ablations(records: Sequence[Record], capacities: Sequence[Record]) -> Iterator[str]:
+    """Yield what each of several profiles brings against the same reference: ratios with their intervals."""
+    for table in ablation(records, capacities):
+        how = "in turns" if table["in_turns"] else "one after the other"
+        yield from (
+            f"What each profile brings against {_text(table['label'])} (the ratio of both, measured {how}):",
+            "",
+        )
+        rows = [(f"{what} {metric}".rstrip(), *map(ratio, checks)) for what, metric, checks in table["rows"]]
+        yield from _table(("", *map(_text, table["profiles"])), rows)
 
 
 def _disrupted(records: Sequence[Record]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_inferbench.quantity import format_fraction, format_seconds
-from pytest_inferbench.report.words import ablation, grouped
+from pytest_inferbench.report.words import ablation, grouped, ratio
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -70,16 +70,9 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
             yield (Span("measured one after the other; in turns, and so surer, with --against", "light"),)
         yield (Span(f"{'':<{_RATIO}}" + "".join(f"{_cut(name, _RATIO - 2):>{_RATIO}}" for name in profiles), "light"),)
         for workload, metric, checks in table["rows"]:
-            ratios = "".join(f"{_ratio_cell(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])
+            ratios = "".join(f"{ratio(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])
             yield (Span(f"{_cut(f'{workload} {metric}', _RATIO):<{_RATIO}}{ratios}"),)
         yield ()
-
-
-def _ratio_cell(check: Record | None) -> str:
-    if check is None:
-        return "—"
-    low, high = (float(end) for end in check["interval"])
-    return f"{float(check['ratio']):.3g} ({low:.2g}-{high:.2g})"
 
 
 def _capacity(found: Record) -> Iterator[Line]:

@@ -25,6 +25,7 @@ __all__ = [
     "is_comparison",
     "limit",
     "number",
+    "ratio",
     "tone",
     "verdicts",
     "worst",
@@ -105,6 +106,14 @@ def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> li
 def _comparison(record: Record | None, key: str, metric: str) -> Record | None:
     checks = record[key]["comparisons"] if record is not None else ()
     return next((check for check in checks if check["metric"] == metric and check["ratio"] is not None), None)
+
+
+def ratio(check: Record | None) -> str:
+    """Return the ratio of a comparison with its interval."""
+    if check is None:
+        return "—"
+    low, high = (number(end) for end in check["interval"])
+    return f"{number(check['ratio']):.3g} ({low:.2g}-{high:.2g})"
 
 
 def _capacity_rows(

@@ -51,6 +51,8 @@ def test_the_schema_is_closed() -> None:
             "profiles": ["baseline"],
             "against": None,
             "repeats": 1,
+            "duration": 0.3,
+            "budget": None,
             "seed": 0,
             "alpha": 0.05,
             "strict": False,

@@ -18,7 +18,16 @@ from pytest_inferbench.report.record import measurement_record, verdict_record
 from pytest_inferbench.slo import SLO
 from tests.unit.examples import INVALID, SERVICE, measurement, run, runs
 
-SETTINGS = {"profiles": ["optimized"], "against": None, "repeats": 5, "seed": 0, "alpha": 0.05, "strict": False}
+SETTINGS: dict[str, Any] = {
+    "profiles": ["optimized"],
+    "against": None,
+    "repeats": 5,
+    "duration": 10.0,
+    "budget": None,
+    "seed": 0,
+    "alpha": 0.05,
+    "strict": False,
+}
 VOID = {"meta", "link", "br", "path", "use", "rect", "line"}
 
 
@@ -130,6 +139,14 @@ def test_an_objective_has_no_column_for_a_change() -> None:
     page = html([record(measurement())], settings=SETTINGS)
     assert "Held against" in page
     assert ">Change<" not in page
+
+
+def test_the_command_to_reproduce_it_is_whole() -> None:
+    """Whoever runs it gets the same arrivals: every option that shaped the session is in it."""
+    page = html([record(compared())], settings={**SETTINGS, "against": "baseline", "budget": 90.0})
+    (command,) = re.findall(r'<pre class="wrap">(.*?)</pre>', page)
+    for words in ("--profile optimized", "--against baseline", "duration=10", "budget=90", "repeats=5", "seed=0"):
+        assert words in command
 
 
 def test_all_colours_are_those_of_the_page() -> None:

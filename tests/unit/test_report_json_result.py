@@ -13,7 +13,16 @@ from pytest_inferbench.report.json_result import SCHEMA_PATH, SCHEMA_VERSION, re
 from pytest_inferbench.report.record import measurement_record
 from tests.unit.examples import measurement
 
-SETTINGS = {"profiles": ["größer"], "against": None, "repeats": 5, "seed": 0, "alpha": 0.05, "strict": False}
+SETTINGS = {
+    "profiles": ["größer"],
+    "against": None,
+    "repeats": 5,
+    "duration": 10.0,
+    "budget": None,
+    "seed": 0,
+    "alpha": 0.05,
+    "strict": False,
+}
 
 
 def test_the_document_says_what_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -50,6 +51,24 @@ def test_a_row_has_both_sides_the_change_the_margin_and_n() -> None:
     assert cells[5].startswith("29.4% slower (")
     assert cells[6] == "margin 5.0%, profile baseline"
     assert cells[7] == "5 pairs of runs"
+
+
+def test_what_several_profiles_bring_stands_side_by_side() -> None:
+    """A row per workload and metric, a column per profile, each a ratio with its interval, and how it was measured."""
+    same = Reference(label="profile baseline", runs=runs(factor=1.001))
+    found = [
+        replace(measurement(runs=runs(factor=factor), reference=same), profile=name)
+        for name, factor in (("runtime", 0.5), ("of_mine", 0.9))
+    ]
+    lines = markdown([record(one) for one in found]).splitlines()
+    (start,) = [k for k, line in enumerate(lines) if line.startswith("What each profile brings")]
+    assert lines[start].endswith("against profile baseline (the ratio of both, measured in turns):")
+    assert lines[start + 2] == "|  | runtime | of\\_mine |"
+    name, *cells = (cell.strip() for cell in lines[start + 4].strip("|").split("|"))
+    assert name == "steady p50"
+    assert [float(cell.split()[0]) for cell in cells] == pytest.approx([0.5, 0.9], rel=0.02)
+    assert all("(" in cell for cell in cells)
+    assert "What each profile brings" not in markdown([record(found[0])])
 
 
 def test_every_table_is_rectangular_whatever_the_names_hold() -> None:

@@ -20,7 +20,16 @@ from pytest_inferbench.run import Failure
 from pytest_inferbench.slo import SLO
 from tests.unit.examples import INVALID, SERVICE, measurement, run, runs
 
-SETTINGS = {"profiles": ["optimized"], "against": None, "repeats": 5, "seed": 0, "alpha": 0.05, "strict": False}
+SETTINGS = {
+    "profiles": ["optimized"],
+    "against": None,
+    "repeats": 5,
+    "duration": 10.0,
+    "budget": None,
+    "seed": 0,
+    "alpha": 0.05,
+    "strict": False,
+}
 
 
 def record(found: Measurement) -> dict[str, Any]:
