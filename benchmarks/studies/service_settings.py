@@ -3,10 +3,12 @@
 Nobody is refused (`queue_target_ms = 0`), so that slower variants are kept as busy as the others, but in the variant
 that is about refusing.
 
-    python benchmarks/studies/service_settings.py [--rounds 2] [--seconds 6] [--only NAME ...] [--overload 300]
+    python benchmarks/studies/service_settings.py [--rounds 2] [--seconds 6] [--only NAME ...] [--moderate 40]
+        [--overload 300]
 
-Each boot is kept busy with 16 requests in flight (sustained rate, CPU per request, p95), and then gets Poisson arrivals
-at a rate that no variant can serve (--overload): how many answers per second come within 250 ms of when they were due.
+Each boot gets one request after the other (median latency), is kept busy with 16 in flight (sustained rate, CPU per
+request, p95), and then gets Poisson arrivals: at a moderate rate (p95), and at one that no variant can serve
+(--overload): how many answers per second come within 250 ms of when they were due.
 The table has the median over the rounds, and the ratio of the sustained rate to that of the reference in the same round
 as lowest to highest.
 """
@@ -42,12 +44,14 @@ from pytest_inferbench.warmup import warm_up
 
 SHIPPED = "optimized"
 REFERENCE = "optimized, nobody refused"
+TORCH = {"engine": "torch", "precision": "fp32", "threads": 2, "streams": 1, "threads_alone": 0}
 #: What each variant changes in the reference.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     REFERENCE: {},
     "optimized, as shipped": {"service": {"queue_target_ms": 120}},
+    "a lone text on one thread too": {"runtime": {"threads_alone": 0}},
     "one inference at a time, on 2 threads": {"runtime": {"threads": 2, "streams": 1}},
-    "2 workers of one inference each": {"runtime": {"streams": 1}, "deployment": {"workers": 2}},
+    "2 workers of one inference each": {"runtime": {"streams": 1, "threads_alone": 0}, "deployment": {"workers": 2}},
     "batches of up to 8": {"service": {"max_batch_size": 8}},
     "batches of up to 16": {"service": {"max_batch_size": 16}},
     "access log, tracing and metrics on": {"service": {"access_log": True, "tracing": True, "metrics": True}},
@@ -56,11 +60,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "service": {"batcher": "bentoml", "max_batch_size": 16},
     },
     "ONNX Runtime fp32": {"runtime": {"precision": "fp32"}},
-    "torch fp32": {"runtime": {"engine": "torch", "precision": "fp32", "threads": 2, "streams": 1}},
-    "torch bf16": {"runtime": {"engine": "torch", "precision": "bf16", "threads": 2, "streams": 1}},
-    "torch fp32, compiled": {
-        "runtime": {"engine": "torch", "precision": "fp32", "threads": 2, "streams": 1, "compiled": True}
-    },
+    "torch fp32": {"runtime": TORCH},
+    "torch bf16": {"runtime": {**TORCH, "precision": "bf16"}},
+    "torch fp32, compiled": {"runtime": {**TORCH, "compiled": True}},
     "jemalloc": {"deployment": {"environment": {"LD_PRELOAD": ctypes.util.find_library("jemalloc") or ""}}},
     "priority of the service raised (nice -10)": {"deployment": {"nice": -10}},
 }
@@ -87,12 +89,19 @@ async def measure(name: str, options: argparse.Namespace, logs: Path, number: in
         with measured_resources(lambda: service.pid) as meter:
             busy = await closed(texts(max(100, round(pilot.throughput * options.seconds))))
         used = meter.resources
+        alone = await LoadGenerator(endpoint).issue_closed(texts(max(20, round(5 * options.seconds))), concurrency=1)
         cpu = used.service.cpu_seconds if used and used.service else float("nan")
-        schedule = Poisson(options.overload).schedule(options.seconds, number)
-        over = await LoadGenerator(endpoint, drain_timeout=15.0).issue(schedule, texts(len(schedule), number))
+        moderate, over = [
+            await LoadGenerator(endpoint, drain_timeout=15.0).issue(schedule, texts(len(schedule), number))
+            for schedule in (
+                Poisson(rate).schedule(options.seconds, number) for rate in (options.moderate, options.overload)
+            )
+        ]
     finally:
         service.stop()
     return {
+        "alone": 1e3 * quantile(alone.latencies, 0.5),
+        "moderate": 1e3 * quantile(moderate.latencies, 0.95),
         "sustained": busy.throughput,
         "cpu": 1e3 * cpu / len(busy),
         "p95": 1e3 * quantile(busy.latencies, 0.95),
@@ -105,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a run")
+    parser.add_argument("--moderate", type=float, default=40.0, help="arrivals per second")
     parser.add_argument("--overload", type=float, default=300.0, help="arrivals per second")
     parser.add_argument("--only", action="append", metavar="NAME", help="with the reference, these alone; repeatable")
     options = parser.parse_args()
@@ -128,16 +138,29 @@ def main() -> None:
     environment = describe_environment(ROOT)
     print(
         f"\n{environment.cpu}, {environment.cpus} CPUs; {options.rounds} boots of each in turns, runs of "
-        f"{options.seconds:g} s; overload: {options.overload:g}/s.\n"
+        f"{options.seconds:g} s; moderate: {options.moderate:g}/s, overload: {options.overload:g}/s.\n"
     )
     rows = []
     for name in names:
         median = {key: float(np.median([one[key] for one in found[name]])) for key in found[name][0]}
         ratios = [one["sustained"] / base["sustained"] for one, base in zip(found[name], found[REFERENCE], strict=True)]
         spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        figures = [f"{median[key]:.{digits}f}" for key, digits in (("cpu", 1), ("p95", 0), ("good", 0))]
+        columns = (("cpu", 1), ("p95", 0), ("alone", 1), ("moderate", 0), ("good", 0))
+        figures = [f"{median[key]:.{digits}f}" for key, digits in columns]
         rows.append([name, f"{median['sustained']:.0f}", spread, *figures])
-    table(["", "sustained /s", "of the first", "CPU ms/request", "p95 ms", "in time /s, overloaded"], rows)
+    table(
+        [
+            "",
+            "sustained /s",
+            "of the first",
+            "CPU ms/request",
+            "p95 ms",
+            "p50 alone ms",
+            "p95 moderate ms",
+            "in time /s, overloaded",
+        ],
+        rows,
+    )
 
 
 if __name__ == "__main__":
