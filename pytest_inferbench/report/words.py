@@ -100,6 +100,9 @@ def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> li
                     rows.append((workload, metric, [_comparison(cells.get(name), key, metric) for name in profiles]))
             rows += _capacity_rows(label.removeprefix("profile "), profiles, capacities)
             tables.append({"label": label, "in_turns": key == "reference", "profiles": profiles, "rows": rows})
+    first, *others = dict.fromkeys(found["profile"] for found in capacities) or [""]
+    if not tables and (only := _capacity_rows(first, others, capacities)):
+        tables.append({"label": f"profile {first}", "in_turns": False, "profiles": others, "rows": only})
     return tables
 
 

@@ -218,12 +218,17 @@ def test_without_a_reference_the_first_profile_is_the_one_that_others_are_held_a
     assert shown[start + 1].startswith("measured one after the other")
     assert shown[start + 2].split() == ["a", "b"]
     assert shown[start + 6].split() == ["capacity", "—", "4", "(3-5.3)"]
-    assert not any(line.startswith("what each") for line in map(text, summary(records[:1], found)))
+    alone = [text(line) for line in summary(records[:1], found)]
+    start = next(index for index, line in enumerate(alone) if line.startswith("what each profile brings"))
+    assert alone[start + 2].split() == ["b"]
+    assert alone[start + 3].split() == ["capacity", "4", "(3-5.3)"], "capacities alone make a table too"
+    assert not any(line.startswith("what each") for line in map(text, summary(records[:1], found[:1])))
 
 
 def test_a_capacity_stands_with_its_interval_and_its_slo() -> None:
     """The rate, what it was found under, and how many boots and runs it took."""
     found = {
+        "test": "t",
         "profile": "optimized",
         "rate": 61.2,
         "interval": [58.0, 64.5],
