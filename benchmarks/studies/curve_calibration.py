@@ -98,7 +98,9 @@ def main() -> None:
                 share(covered, n),
                 share(sum(map(alarmed, same)), n),
                 share(sum(map(alarmed, edge)), n),
+                share(sum(map(alarmed, steeper)), n),
                 share(sum(change.explanation.startswith("the slope") for change in steeper), n),
+                share(sum(map(alarmed, stepped)), n),
                 share(sum(change.explanation.startswith("a step") for change in stepped), n),
             ]
         )
@@ -110,8 +112,10 @@ def main() -> None:
             "90 % interval of the slope holds it",
             "alarm: same service",
             "alarm: all sizes slower by the margin",
-            "slope + 40 %: named so",
-            f"+ 10 ms from {STEP_AT} tokens: named a step",
+            "slope + 40 %: alarm",
+            "named so",
+            f"+ 10 ms from {STEP_AT} tokens: alarm",
+            "named so",
         ],
         rows,
     )
