@@ -28,7 +28,10 @@ def read(name: str, otherwise: Any) -> Any:
 
 
 def write(name: str, value: Any) -> None:
-    (FOLDER / name).write_text(json.dumps(value), encoding="utf-8")
+    # Whole at any instant: the test reads it meanwhile.
+    unfinished = FOLDER / f"{name}.{os.getpid()}"
+    unfinished.write_text(json.dumps(value), encoding="utf-8")
+    unfinished.replace(FOLDER / name)
 
 
 def refuse(message: str) -> None:
