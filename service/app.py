@@ -100,7 +100,9 @@ class SentimentService:
 
     def __init__(self) -> None:
         self._classifier = Classifier(
-            *engines.load(PROFILE.runtime), streams=PROFILE.runtime.streams, slowdown=PROFILE.service.slowdown
+            *engines.load(PROFILE.runtime, workers=PROFILE.workers),
+            streams=PROFILE.runtime.streams,
+            slowdown=PROFILE.service.slowdown,
         )
         self._classifier.warm_up()
         self._batcher = Batcher(

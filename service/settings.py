@@ -31,7 +31,7 @@ class RuntimeSettings:
     """What computes: the engine, its precision, and how.
 
     ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each
-    of them; 0 shares the CPUs out. ``threads_alone``: for a single text while no other inference runs, where that is
+    of them; 0 shares the CPUs out among the streams of all workers. ``threads_alone``: for a single text while no other inference runs, where that is
     more (engine onnxruntime; at most one per CPU; the weights are in memory once more). ``compiled``: by
     ``torch.compile`` (engine torch; needs a C++ compiler, and a minute at boot until its cache is filled).
     """
@@ -55,12 +55,9 @@ class RuntimeSettings:
         if self.compiled and self.engine != "torch":
             raise ServiceError(f"runtime.compiled is for engine 'torch'; engine {self.engine!r} needs no compiling.")
 
-    @property
-    def thread_count(self) -> int:
-        """Threads of one inference, at least 1."""
-        if self.threads:
-            return self.threads
-        return max(1, available_cpus() // self.streams)
+    def threads_each(self, workers: int = 1) -> int:
+        """Threads of one inference where ``workers`` processes share this machine, at least 1."""
+        return self.threads or max(1, available_cpus() // (self.streams * workers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,15 +40,19 @@ def prepare(runtime: RuntimeSettings, model: str | None = None, root: Path | Non
 
 
 def load(
-    runtime: RuntimeSettings, model: str | None = None, root: Path | None = None
+    runtime: RuntimeSettings, model: str | None = None, root: Path | None = None, *, workers: int = 1
 ) -> tuple[Engine, tuple[int, ...]]:
-    """The engine that ``runtime`` names, and the row of its outputs that holds each label (see ``Source``)."""
+    """The engine that ``runtime`` names, and the row of its outputs that holds each label (see ``Source``).
+
+    ``workers``: how many processes load one, and share the CPUs.
+    """
+    threads = runtime.threads_each(workers)
     found = source.resolve(model, root, deep=False)
     if runtime.engine == "torch":
         from service.engines.eager import EagerEngine
 
         torch_engine = EagerEngine(
-            found.folder, precision=runtime.precision, threads=runtime.thread_count, compiled=runtime.compiled
+            found.folder, precision=runtime.precision, threads=threads, compiled=runtime.compiled
         )
         return torch_engine, found.label_rows
     from service.engines.onnx import OnnxEngine
@@ -57,7 +61,7 @@ def load(
     engine = OnnxEngine(
         entry.folder,
         pad=int(entry.info["pad"]),
-        threads=runtime.thread_count,
+        threads=threads,
         streams=runtime.streams,
         threads_alone=runtime.threads_alone,
     )

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from service import settings
 from service.errors import ServiceError
-from service.settings import Profile
+from service.settings import Profile, RuntimeSettings
 
 
 def test_no_profile_is_the_baseline() -> None:
@@ -17,7 +18,16 @@ def test_no_profile_is_the_baseline() -> None:
         profile = Profile.from_environment(environ)
         assert (profile.name, profile.runtime.engine, profile.runtime.precision) == ("baseline", "torch", "fp32")
         assert not profile.service.batching
-        assert profile.runtime.thread_count >= 1
+        assert profile.runtime.threads_each() >= 1
+
+
+def test_cpus_are_shared_out_among_streams_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves that no worker counts on all CPUs where others compute too, and that a number that was said is kept."""
+    monkeypatch.setattr(settings, "available_cpus", lambda: 8)
+    assert RuntimeSettings().threads_each() == 8
+    assert RuntimeSettings(streams=2).threads_each(workers=2) == 2
+    assert RuntimeSettings().threads_each(workers=16) == 1
+    assert RuntimeSettings(threads=3).threads_each(workers=4) == 3
 
 
 def test_a_full_profile_is_read() -> None:
