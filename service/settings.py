@@ -30,10 +30,11 @@ def available_cpus() -> int:
 class RuntimeSettings:
     """What computes: the engine, its precision, and how.
 
-    ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each
-    of them; 0 shares the CPUs out among the streams of all workers. ``threads_alone``: for a single text while no other inference runs, where that is
-    more (engine onnxruntime; at most one per CPU; the weights are in memory once more). ``compiled``: by
-    ``torch.compile`` (engine torch; needs a C++ compiler, and a minute at boot until its cache is filled).
+    ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each of
+    them; 0 shares the CPUs out among the streams of all workers. ``threads_alone``: for a single text while no other
+    inference runs, where that is more (engine onnxruntime; at most one per CPU; the weights are in memory once more).
+    ``compiled``: by ``torch.compile`` (engine torch; needs a C++ compiler, and a minute at boot until its cache is
+    filled).
     """
 
     engine: Engine = "torch"

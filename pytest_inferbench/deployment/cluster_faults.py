@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pytest_inferbench.deployment import cluster_state, inside, pressure
+from pytest_inferbench.deployment.cluster_session import ClusterBoot
 from pytest_inferbench.deployment.disruptor import Course
 from pytest_inferbench.deployment.kubectl import ClusterError, Manifest
 from pytest_inferbench.disruption import (
@@ -30,9 +31,6 @@ from pytest_inferbench.disruption import (
 )
 from pytest_inferbench.errors import DeploymentError
 
-if TYPE_CHECKING:
-    from pytest_inferbench.deployment.kubernetes import KubernetesService
-
 __all__ = ["ClusterFaults"]
 
 _POLL_SECONDS = 0.5
@@ -44,9 +42,9 @@ T = TypeVar("T")
 
 
 class ClusterFaults:
-    """Disturbs one :class:`KubernetesService`."""
+    """Disturbs one boot of a service."""
 
-    def __init__(self, service: KubernetesService) -> None:
+    def __init__(self, service: ClusterBoot) -> None:
         self._service = service
         self._kubectl = service.kubectl
 

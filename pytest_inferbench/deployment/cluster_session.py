@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 import psutil
 
@@ -17,8 +18,9 @@ from pytest_inferbench.deployment import reaper
 from pytest_inferbench.deployment.kubectl import ClusterError, Kubectl, Manifest
 from pytest_inferbench.deployment.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
 from pytest_inferbench.errors import DeploymentError
+from pytest_inferbench.profile import Profile
 
-__all__ = ["ClusterSession"]
+__all__ = ["ClusterBoot", "ClusterSession"]
 
 _NAMESPACE_SECONDS = 90.0
 #: What would go with a namespace, apart from what every namespace has.
@@ -122,3 +124,29 @@ class ClusterSession:
         assert self._reaper.stdin is not None
         self._reaper.stdin.write(json.dumps(message) + "\n")
         self._reaper.stdin.flush()
+
+
+class ClusterBoot(Protocol):
+    """One boot of a service in a cluster, as those see it who disturb or watch it."""
+
+    profile: Profile
+    boot_name: str
+    kubectl: Kubectl
+
+    @property
+    def session(self) -> ClusterSession:
+        """Who cleans up, should this process be killed."""
+
+    @property
+    def deployment(self) -> str:
+        """The Deployment under test, as kubectl names it: ``Deployment.apps/NAME``."""
+
+    @property
+    def entrance(self) -> tuple[str, int]:
+        """The container under test, and the port that it listens on."""
+
+    def pods(self) -> list[Manifest]:
+        """Return the pods of this boot, whatever their state. Raises ClusterError."""
+
+    def rolled_out(self) -> bool:
+        """Tell whether every replica is of the present version and takes requests. Raises ClusterError."""

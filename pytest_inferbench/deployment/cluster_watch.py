@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_inferbench.deployment import cluster_state, inside
+from pytest_inferbench.deployment.cluster_session import ClusterBoot
 from pytest_inferbench.deployment.kubectl import ClusterError, Manifest
 from pytest_inferbench.usage import PodUsage
-
-if TYPE_CHECKING:
-    from pytest_inferbench.deployment.kubernetes import KubernetesService
 
 __all__ = ["ClusterWatch"]
 
@@ -32,7 +29,7 @@ class _Look:
 class ClusterWatch:
     """Looks at a booted service now, and once more in :meth:`end`. What cannot be read is left out: no failure."""
 
-    def __init__(self, service: KubernetesService) -> None:
+    def __init__(self, service: ClusterBoot) -> None:
         self._service = service
         self._events: list[Manifest] = []
         self._first = self._look()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
-    from pytest_inferbench.report.record import Record
     from pytest_inferbench.run import Run
 
-__all__ = ["raw_run", "without_raw"]
+__all__ = ["Record", "raw_run", "without_raw"]
+
+Record = dict[str, Any]
 
 
 def raw_run(run: Run) -> Record:

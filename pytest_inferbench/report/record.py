@@ -20,7 +20,7 @@ from pytest_inferbench.comparison import Comparison
 from pytest_inferbench.costs import fitted
 from pytest_inferbench.disruption import DisruptionEvent, disruption_identity
 from pytest_inferbench.measurement import Measurement, Reference
-from pytest_inferbench.report.raw import raw_run
+from pytest_inferbench.report.raw import Record, raw_run
 from pytest_inferbench.resilience import impact_of, outage_of
 from pytest_inferbench.run import Failure, Run
 from pytest_inferbench.selfcheck import SelfCheck
@@ -29,8 +29,6 @@ from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.verdict import Verdict, describe
 
 __all__ = ["Record", "capacity_record", "measurement_record", "note_impacts", "verdict_record"]
-
-Record = dict[str, Any]
 
 #: Limits that nothing misses: the estimates and their intervals are what is asked for.
 _EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e-9)
