@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: See :mod:`service.model.artifacts`; a session would make it one operator again.
+_NOT_FUSED = ["SkipLayerNormFusion"]
+
+
 class OnnxEngine:
     """An artifact (see :mod:`service.model.artifacts`) in inference sessions on the CPU.
 
@@ -88,7 +92,9 @@ class _Session:
             # CPUs are counted from 1 there, and the caller's is left out.
             others = ";".join(str(cpu + 1) for cpu in self._cpus[1:])
             options.add_session_config_entry("session.intra_op_thread_affinities", others)
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=_NOT_FUSED
+        )
 
     def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of a rectangle of token ids. Shapes: (texts, tokens) twice, (texts, labels)."""

@@ -100,6 +100,41 @@ def test_more_threads_for_who_is_alone(tiny_cache: Path) -> None:
     assert os.sched_getaffinity(0) == free
 
 
+def test_the_lean_model_is_the_same_function(tiny_cache: Path) -> None:
+    """Proves that its last layer computes one row, and that padded batches get the logits of the source."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from service.model.lean import lighten
+
+    folder = source.resolve(TINY, tiny_cache).folder
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    ids = torch.randint(5, 250, (3, 21), generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(21) < torch.tensor([[21], [4], [13]])).long()
+    ids[mask == 0] = model.config.pad_token_id
+    shapes = []
+    with torch.inference_mode():
+        wanted = model(input_ids=ids, attention_mask=mask).logits
+        lighten(model)
+        model.roberta.encoder.layer[-1].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
+        got = model(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    assert shapes == [(3, 1, model.config.hidden_size)]
+
+
+def test_only_a_known_model_is_made_lean() -> None:
+    """Proves that a classifier of another architecture is exported as it is."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from service.model.lean import lighten
+
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    model = BertForSequenceClassification(config)
+    before = [type(module) for module in model.modules()]
+    lighten(model)
+    assert [type(module) for module in model.modules()] == before
+
+
 def test_text_beyond_the_limit_is_cut(tiny_cache: Path) -> None:
     """Proves that both engines truncate to 512 tokens and give the same answer to what is left."""
     text = "a lovely phone and a wonderful camera " * 200
