@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pytest_inferbench.options import add_options, add_short_options, given_on_c
 from pytest_inferbench.reporting import Reporting
 from pytest_inferbench.session import SESSION, InferbenchSession
 
+_PACKAGE = Path(__file__).parent
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
 #: About what a search for a capacity takes: three boots, in each some seven runs of eight seconds.
 _SEARCH_SECONDS = 240.0
@@ -169,6 +171,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let a failing assert of a verdict show the whole explanation, and attach what was measured to the report."""
     session = item.config.stash[SESSION]
+    if call.excinfo and isinstance(call.excinfo.value, InferbenchError) and not item.config.getoption("fulltrace"):
+        _shorten(call.excinfo.value)
     failing = session.take_failing() if call.when == "call" else []
     unexplained = [verdict for verdict in failing if not _explain(call.excinfo, repr(verdict))]
     records = session.take_records()
@@ -189,6 +193,16 @@ def pytest_runtest_makereport(
 
 def _uses_ours(item: pytest.Item) -> bool:
     return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _shorten(error: InferbenchError) -> None:
+    """End the traceback where a test or its conftest called us: the message says the rest."""
+    before, entry = None, error.__traceback__
+    while entry is not None and not Path(entry.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE):
+        before, entry = entry, entry.tb_next
+    # Behind pytest's own frames, where a fixture of ours failed, there is nothing of the user's to end at.
+    if before is not None and "_pytest" not in Path(before.tb_frame.f_code.co_filename).parts:
+        before.tb_next = None
 
 
 def _explain(excinfo: pytest.ExceptionInfo[BaseException] | None, explanation: str) -> bool:

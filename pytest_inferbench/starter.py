@@ -37,6 +37,14 @@ steady = {{ rate = "10/s", duration = "15s" }}
 bursty = {{ rate = "10/s", cv = 3, duration = "15s" }}
 """
 
+#: Where pytest has no configuration yet; one in pyproject.toml would outrank some of these files.
+_PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
+_PYTEST = """
+[tool.pytest.ini_options]
+# What pytest-asyncio, which runs async tests, warns about if it is left out.
+asyncio_default_fixture_loop_scope = "function"
+"""
+
 _CONFTEST = '''\
 """What the requests of the benchmarks carry."""
 
@@ -106,8 +114,11 @@ def write_starter(root: Path) -> tuple[Found, list[Path]]:
     for path, text in new.items():
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
+    written = ("\n" if before else "") + _CONFIGURATION.format(boot=found.boot, path=found.path)
+    if "pytest" not in tables and not any((root / name).exists() for name in _PYTEST_FILES):
+        written += _PYTEST
     with configuration.open("a", encoding="utf-8") as stream:
-        stream.write(("\n" if before else "") + _CONFIGURATION.format(boot=found.boot, path=found.path))
+        stream.write(written)
     return found, [configuration, *new]
 
 

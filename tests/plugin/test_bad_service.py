@@ -29,6 +29,15 @@ def test_a_command_that_does_not_exist(bench: Bench) -> None:
     )
 
 
+def test_the_traceback_ends_in_the_test(bench: Bench) -> None:
+    """An error that its message explains shows the line that measured and none of ours, but with --full-trace."""
+    bench.configure(head='command = ["no-such-program", "{port}"]')
+    session = bench.run()
+    session.result.stdout.fnmatch_lines([">*.measure(*", "E*DeploymentError: *", "*test_*.py:*: DeploymentError"])
+    session.result.stdout.no_fnmatch_line("*harness.py*")
+    bench.run("--full-trace").result.stdout.fnmatch_lines(["*harness.py*"])
+
+
 def test_a_service_that_exits_at_once_shows_the_end_of_its_log(bench: Bench) -> None:
     """Exit status, command, directory and the log's last lines are in the error."""
     bench.configure(profiles={"baseline": {"exit": "cannot load model x.onnx"}})

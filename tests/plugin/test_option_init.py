@@ -64,6 +64,16 @@ def test_an_existing_pyproject_is_added_to(empty: Bench) -> None:
     assert tomllib.loads(after)["project"] == {"name": "mine"}
 
 
+@pytest.mark.parametrize("theirs", [None, "pytest.ini", "tox.ini"])
+def test_pytest_is_configured_only_where_it_is_not(empty: Bench, theirs: str | None) -> None:
+    """A new project gets what pytest-asyncio asks for; one with pytest's own files keeps them in force."""
+    if theirs:
+        (empty.path / theirs).write_text("[pytest]\n")
+    assert init(empty).ret == 0
+    written = tomllib.loads((empty.path / "pyproject.toml").read_text())["tool"]
+    assert ("pytest" in written) == (theirs is None)
+
+
 @pytest.mark.parametrize("taken", ["benchmarks/conftest.py", "benchmarks/test_first_benchmark.py", "table"])
 def test_nothing_is_overwritten(empty: Bench, taken: str) -> None:
     """If one of the files or the table is there, nothing at all is written, and the message names which."""
