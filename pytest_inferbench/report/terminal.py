@@ -233,12 +233,15 @@ def _verdict(verdict: Record, reference: Record | None) -> Iterator[Line]:
             rest = [check for check in reference["comparisons"] if check["metric"] not in asserted]
             yield from _checks("(not asserted)", rest)
     else:
-        reason = verdict["reasons"][0] if verdict["reasons"] else ""
+        # Whole: it says what to do about it.
+        reason = textwrap.wrap(verdict["reasons"][0], 70, break_on_hyphens=False) if verdict["reasons"] else []
         yield (
             Span(f"  {label:<15}"),
             Span(f"{verdict['outcome']:<13}", _STYLES[verdict["outcome"]]),
-            Span(_cut(reason, 69)),
+            Span(reason[0] if reason else ""),
         )
+        for line in reason[1:]:
+            yield (Span(f"{'':<30}{line}"),)
 
 
 def _checks(label: str, checks: Iterable[Record]) -> Iterator[Line]:

@@ -43,6 +43,8 @@ def test_a_baseline_of_another_machine_is_named_but_not_used(bench: Bench) -> No
     folder.rename(folder.with_name("abacus-1cpu"))
     session = bench.run()
     assert session.verdicts == ["NO_BASELINE"]
+    shown = " ".join(session.result.stdout.str().split())
+    assert "another machine); record one with --update-baselines, or compare within the session with --against" in shown
     assert "there is one for abacus-1cpu: another machine" in session.measurements[0]["verdicts"][0]["reasons"][0]
 
 
