@@ -167,3 +167,25 @@ def test_one_node_is_not_cordoned(service):
     if len(service.kubectl.get("nodes", namespaced=False)) > 1:
         pytest.skip("the cluster has another node")
     assert "the cluster has one node" in objection(service, Cordon(at=1), Target("/classify"))
+
+
+def test_a_cordoned_node_gets_no_new_pod(service):
+    """What is deleted there comes back on another node, and afterwards the node is open again."""
+    if len(service.kubectl.get("nodes", namespaced=False)) < 2:
+        pytest.skip("the cluster has no other node")
+    before = names(service)
+    victim = min(before)
+    with under_way(service, Cordon(at=1, duration=25)) as course:
+        (node,) = (pod["spec"]["nodeName"] for pod in service.pods() if pod["metadata"]["name"] == victim)
+        assert course.detail == f"node {node} cordoned"
+        service.kubectl.run("delete", "pod", victim, "--wait=false")
+        deadline = time.monotonic() + 20
+        while not (new := [pod for pod in service.pods() if pod["metadata"]["name"] not in before]):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        while not (where := service.kubectl.get("pod", new[0]["metadata"]["name"])[0]["spec"].get("nodeName")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert where != node
+    (opened,) = service.kubectl.get("node", node, namespaced=False)
+    assert not opened["spec"].get("unschedulable")
