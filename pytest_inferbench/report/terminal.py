@@ -249,7 +249,7 @@ def _checks(label: str, checks: Iterable[Record]) -> Iterator[Line]:
         yield (
             Span(f"  {label if index == 0 else '':<15}"),
             Span(f"{check['outcome']:<13}", _STYLES[check["outcome"]]),
-            Span(_cut(_shorten(check), 70)),
+            Span(_cut(_shorten(check), 80)),
         )
 
 
