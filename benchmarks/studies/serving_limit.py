@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -167,8 +168,7 @@ async def serve(side: Side, options: argparse.Namespace) -> dict[str, Any]:
             generator = LoadGenerator(endpoint, drain_timeout=15.0)
             with measured_resources(lambda: service.pid) as meter:
                 run = await generator.issue(schedule, texts(len(schedule), seed))
-            object.__setattr__(run, "resources", meter.resources)
-            return run
+            return replace(run, resources=meter.resources)
 
         found["equal"] = figures(await issue(options.rate, 1))
         search = CapacitySearch(
