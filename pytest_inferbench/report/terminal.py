@@ -29,6 +29,7 @@ _STYLES = {
 }
 _COLUMNS = ("p50", "p95", "p99")
 _NAME, _FIGURE = 25, 14
+_CHECK = 70
 #: Columns of the comparison of several profiles: the first names the workload, as many profiles as fit 100 columns.
 _RATIO, _MOST_PROFILES = 20, 4
 
@@ -249,7 +250,7 @@ def _checks(label: str, checks: Iterable[Record]) -> Iterator[Line]:
         yield (
             Span(f"  {label if index == 0 else '':<15}"),
             Span(f"{check['outcome']:<13}", _STYLES[check["outcome"]]),
-            Span(_cut(_shorten(check), 80)),
+            Span(_cut(_shorten(check), _CHECK)),
         )
 
 
@@ -257,7 +258,9 @@ def _shorten(check: Record) -> str:
     """Return the figures of a check without what the table above already says."""
     if "ratio" not in check:
         return str(check["text"]).partition(";")[0]
-    return str(check["text"]).partition(", margin")[0] + f", {check['pairs']} pairs"
+    figures = str(check["text"]).partition(", margin")[0]
+    whole = f"{figures}, {check['pairs']} pairs"
+    return whole if len(whole) <= _CHECK else figures
 
 
 def _tally(records: Sequence[Record]) -> Iterator[Line]:
@@ -293,6 +296,8 @@ def _interval(ends: Sequence[float | str | None] | None) -> str:
     if ends is None or ends[0] is None or ends[1] is None:
         return "—"
     low, high = float(ends[0]), float(ends[1])
+    if low == high:
+        return format_seconds(low)
     lower, _, low_unit = format_seconds(low).partition(" ")
     upper, _, high_unit = format_seconds(high).partition(" ")
     return f"{lower}-{upper} {high_unit}" if low_unit == high_unit else f"{lower}{low_unit}-{upper}{high_unit}"
