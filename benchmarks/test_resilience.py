@@ -12,6 +12,7 @@ import pytest
 from pytest_inferbench import (
     SLO,
     ConfigurationError,
+    Cordon,
     CpuPressure,
     DeletePod,
     Freeze,
@@ -43,6 +44,7 @@ DISRUPTIONS = {
     "delete_forced": [DeletePod(at=5, forced=True)],
     "scale": [Scale(at=5, replicas=1, duration=10)],
     "squeeze": [LimitCpu(at=5, cpu="250m", duration=8)],
+    "cordon": [Cordon(at=5, duration=10), DeletePod(at=6)],
 }
 REPEATS = 3
 METRICS = {"failed": "failed", "outage": "longest outage", "recovery": "back in SLO after", "lost": "goodput lost"}
@@ -65,7 +67,7 @@ async def test_a_disruption_stays_within_the_budget(inference_service, workload,
     try:
         measured = await traffic.measure(inference_service, repeats=REPEATS, disruptions=DISRUPTIONS[disruption])
     except ConfigurationError as error:
-        pytest.skip(str(error))  # a process has no pods
+        pytest.skip(str(error))  # a process has no pods, a single node is not closed
     profile = inference_service.profile
     found.setdefault(disruption, {})[profile] = measured.impacts(INTERACTIVE)
     assert measured.survives(BUDGET_WITH_SPARE if profile in SPARE else BUDGET, slo=INTERACTIVE)

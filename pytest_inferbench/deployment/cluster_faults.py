@@ -274,5 +274,7 @@ def _reason(said: str) -> str:
             "its container has no python3, which workers are signalled and pressure is made with; use DeletePod, "
             "Restart, Scale or LimitCpu"
         )
+    if "exit code 137" in said:
+        return "what pressed was killed there (exit code 137), as beyond the container's memory limit; press with less"
     lines = [line for line in said.splitlines() if line and not line.startswith("command terminated")]
     return lines[-1] if lines else "the program ended without a word"

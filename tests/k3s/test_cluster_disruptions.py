@@ -24,6 +24,7 @@ from pytest_inferbench import (
 )
 from pytest_inferbench.deployment.cluster_state import ready_pods
 from pytest_inferbench.deployment.disruptor import Course, objection
+from pytest_inferbench.errors import DeploymentError
 
 WHOLE_WITHIN = 120.0
 
@@ -160,6 +161,16 @@ def test_pressure_is_felt_in_the_first_pod_and_seen_in_what_it_uses(service, dis
     assert first.peak_memory_bytes is not None
     if isinstance(disruption, CpuPressure):
         assert first.cpu_seconds > second.cpu_seconds + 1.0
+
+
+def test_pressure_beyond_the_limit_ends_what_presses_not_the_service(service):
+    """The kernel ends the largest process of the container: the error says so, and both pods still answer."""
+    before = names(service)
+    course = Course(MemoryPressure(at=1, duration=4, amount="4GiB"))
+    with pytest.raises(DeploymentError, match="beyond the container's memory limit; press with less"):
+        asyncio.run(service.disrupt(course))
+    assert names(service) == before
+    ask(service, 4)
 
 
 def test_one_node_is_not_cordoned(service):

@@ -147,6 +147,13 @@ def test_what_the_program_inside_says_is_the_error(cluster, service, name):
         disrupt(service, KillWorker(at=1))
 
 
+def test_pressure_beyond_the_limit_of_the_container_is_told(cluster, service, name):
+    """What presses may be what the cluster ends: the error says so, and what to do."""
+    cluster.plays(refuse={"exec": "command terminated with exit code 137"})
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: .*beyond the container's memory limit"):
+        disrupt(service, MemoryPressure(at=1, duration=1, amount="8GiB"))
+
+
 def test_a_restart_is_a_rollout_of_the_deployment_under_test(cluster, service, name):
     """The Deployment of this boot is named with its group, and the course lasts until every replica is new."""
     course = disrupt(service, Restart(at=1))
