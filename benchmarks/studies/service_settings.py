@@ -6,7 +6,7 @@ that is about refusing.
     python benchmarks/studies/service_settings.py [--rounds 2] [--seconds 6] [--only NAME ...] [--moderate 40]
         [--overload 300]
 
-Each boot gets one request after the other (median latency), is kept busy with 16 in flight (sustained rate, CPU per
+Each boot gets one request after the other (median latency), is kept busy with 12 in flight (sustained rate, CPU per
 request, p95), and then gets Poisson arrivals: at a moderate rate (p95), and at one that no variant can serve
 (--overload): how many answers per second come within 250 ms of when they were due.
 The table has the median over the rounds, and the ratio of the sustained rate to that of the reference in the same round

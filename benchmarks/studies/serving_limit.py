@@ -4,7 +4,7 @@
 
 The raw loop computes the texts of the benchmarks with the runtime of the profile `optimized` and no HTTP: batches
 grouped by length, tokenization included. Every server is then given the same texts by the load generator, which runs
-on the same machine: as fast as it answers with 16 in flight (sustained; what it refuses is shown and not
+on the same machine: as fast as it answers with 12 in flight (sustained; what it refuses is shown and not
 counted), at the same moderate rate for all, in a search for the highest Poisson rate at which p95 <= 250 ms and
 errors <= 1 % hold (capacity), and at twice that rate.
 
@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[2]
 PEERS = Path(__file__).parent / "peers"
 SERVER = SLO(p95="250ms", error_rate="1%")
 LIMIT_SECONDS = 0.25
-IN_FLIGHT, BATCH, TEXTS = 16, 16, 192
+IN_FLIGHT, BATCH, TEXTS = 12, 16, 192
 RAW = "raw runtime loop"
 #: Name, command, the path that says it is ready, the modules it needs.
 COMMANDS = {

@@ -127,6 +127,8 @@ def test_no_interval_is_not_an_interval_without_ends() -> None:
         (0.2, (0.19, 0.21), "5 times faster (4.76 to 5.26)"),
         ("inf", (0, "inf"), "cannot be told"),
         ("inf", (1.5, "inf"), "infinitely slower (1.5 to unbounded)"),
+        ("inf", ("inf", "inf"), "now among the failed requests"),
+        (0.0, (0.0, 0.0), "no longer among the failed requests"),
     ],
 )
 def test_a_change_is_in_percent_unless_it_is_a_multiple(ratio: Any, ends: Any, shown: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -139,7 +141,13 @@ def test_a_regression_that_is_being_recorded_passes_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("factor", "words"),
-    [(1.07, "7.0% slower"), (0.93, "7.0% faster"), (7, "7 times slower (7 to 7)"), (0.25, "4 times faster (4 to 4)")],
+    [
+        (1.07, "7.0% slower"),
+        (0.93, "7.0% faster"),
+        (7, "7 times slower (7 to 7)"),
+        (0.25, "4 times faster (4 to 4)"),
+        (math.inf, "p50 now among the failed requests"),
+    ],
 )
 def test_a_large_change_is_told_as_a_factor(factor: float, words: str) -> None:
     """Percents read well up to a factor of two; beyond, "600% slower" would be misread."""
