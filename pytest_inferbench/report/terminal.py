@@ -72,7 +72,8 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
         yield (Span(f"{'':<{_RATIO}}" + "".join(f"{_cut(name, _RATIO - 2):>{_RATIO}}" for name in profiles), "light"),)
         for workload, metric, checks in table["rows"]:
             ratios = "".join(f"{ratio(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])
-            yield (Span(f"{_cut(f'{workload} {metric}', _RATIO):<{_RATIO}}{ratios}"),)
+            name = f"{_cut(workload, _RATIO - 1 - len(metric))} {metric}"
+            yield (Span(f"{name:<{_RATIO}}{ratios}"),)
         yield ()
 
 

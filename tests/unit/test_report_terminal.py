@@ -189,6 +189,10 @@ def test_several_profiles_against_one_reference_make_an_ablation() -> None:
     assert row.startswith("steady p50")
     ratios = [float(cell.split("(")[0]) for cell in row.removeprefix("steady p50").split(")") if cell.strip()]
     assert ratios == pytest.approx([0.5, 0.9], rel=0.02)
+    long = [
+        {**made, "workload": {**made["workload"], "name": "a_workload_of_long_name"}} for made in map(record, found)
+    ]
+    assert any(line.startswith("a_worklo… throughput ") for line in lines(long)), "which metric it is always shows"
     stored = [record(replace(compared(0.5), profile=name)) for name in ("runtime", "service")]
     for alone in ([record(found[0])], stored):
         assert not any(line.startswith("what each") for line in lines(alone))
