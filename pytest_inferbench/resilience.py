@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,7 +72,8 @@ class Impact:
     """What one run lost. ``failed``, ``lost``: requests, of ``requests`` in all. ``outage``, ``recovery``: seconds.
 
     ``lost``: the failed ones, and what was due since the first disruption and came later than the SLO's longest
-    limit. ``recovery`` is the longest over the disruptions, inf if the run ended (or the next one came) before.
+    limit. ``recovery`` is the longest over the disruptions, inf if the run ended before. One that comes before the
+    recovery from another is over belongs to it.
     """
 
     requests: int
@@ -98,19 +98,28 @@ def impact_of(run: Run, events: Sequence[DisruptionEvent], slo: SLO) -> Impact:
     if not began or not len(run):
         raise ValidationError("nothing was disrupted in this run: pass disruptions=[...] to measure")
     due, latencies = run.scheduled_ns, run.latencies
-    recoveries = [
-        _recovery(due, latencies > limit, start, end, share=1 - p)
-        for p, limit in limits.items()
-        for start, end in itertools.pairwise([*began, int(due[-1]) + 1])
-    ]
     late = (latencies > max(limits.values())) & (due >= began[0])
     return Impact(
         requests=len(run),
         failed=int(run.failed.sum()),
         outage=outage_of(run),
-        recovery=max(recoveries),
+        recovery=max(_longest(due, latencies > limit, began, share=1 - p) for p, limit in limits.items()),
         lost=int((late | run.failed).sum()),
     )
+
+
+def _longest(due: NDArray[np.int64], late: NDArray[np.bool_], began: Sequence[int], *, share: float) -> float:
+    """Return the longest recovery (s) from the disruptions that began at these instants (ns)."""
+    ends = [*began[1:], int(due[-1]) + 1]
+    longest, first = 0.0, 0
+    while first < len(began):
+        for last in range(first, len(began)):
+            recovery = _recovery(due, late, began[first], ends[last], share=share)
+            if math.isfinite(recovery):
+                break  # otherwise the next one came before it was over: both are one trouble
+        longest = max(longest, recovery)
+        first = last + 1
+    return longest
 
 
 def _recovery(due: NDArray[np.int64], late: NDArray[np.bool_], start: int, end: int, *, share: float) -> float:

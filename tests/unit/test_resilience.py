@@ -116,6 +116,15 @@ def test_several_disruptions_each_have_their_recovery_and_the_longest_counts() -
     assert impact_of(disrupted(latency), kill(5, 10), PROMISE).recovery == 4.0
 
 
+@pytest.mark.parametrize(("late", "recovery"), [(0, 0.0), (3, 3.0), (12, 12.0), (15, math.inf)])
+def test_disruptions_in_quick_succession_are_one_trouble(late: int, recovery: float) -> None:
+    """The second comes a second after the first, too soon to say that all is well: the recovery is from the first to
+    when both are over, zero where nobody noticed either."""
+    latency = calm()
+    latency[50 : 50 + 10 * late] = 0.5
+    assert impact_of(disrupted(latency), kill(5, 6), PROMISE).recovery == recovery
+
+
 def test_every_percentile_of_the_slo_must_be_kept_again() -> None:
     """A p99 at 1 s and a p50 at 100 ms: the slower recovery counts."""
     latency = calm()
