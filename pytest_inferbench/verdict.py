@@ -152,7 +152,7 @@ def _change(check: Comparison) -> str:
     """Return ``"3.1% slower (+1.2% to +5.0%)"``, or ``"7.0 times slower (6.8 to 7.2)"`` where percents mislead."""
     more, less = ("higher", "lower") if check.metric == "throughput" else ("slower", "faster")
     ratio, (low, high) = check.ratio, check.interval
-    if low == high and ratio in (0, math.inf):
+    if low == high and ratio in (0, math.inf) and check.metric != "throughput":
         return f"{'now' if ratio else 'no longer'} among the failed requests"
     if not math.isfinite(ratio):
         return f"infinitely {more} ({_span(check)})"

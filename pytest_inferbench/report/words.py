@@ -202,7 +202,7 @@ def change(check: Record) -> str:
     ratio = number(check["ratio"])
     if low <= 0 and high == math.inf:
         return "cannot be told"
-    if low == high and ratio in (0, math.inf):
+    if low == high and ratio in (0, math.inf) and check["metric"] != "throughput":
         return f"{'now' if ratio else 'no longer'} among the failed requests"
     word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")
     if 0.5 < ratio < 2:
