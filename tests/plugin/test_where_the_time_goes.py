@@ -24,17 +24,21 @@ async def test_gated(inference_service, steady):
 @pytest.mark.parametrize("part", ["queue", "tokenize", "infer", "network and framework"])
 def test_a_regression_names_the_part_that_got_slower(bench: Bench, part: str) -> None:
     """Ten milliseconds more in one part of a real answer: the failing assert, the JSON and the summary say in which."""
-    slow = spend(**{part: PARTS[part] + 0.01}) if part in PARTS else {**spend(), "delay": 0.01}
+    # What the service does not report is as long as the machine makes it.
+    slow, grew = {**spend(), "delay": 0.01}, "* ms *"
+    if part in PARTS:
+        slow, grew = spend(**{part: PARTS[part] + 0.01}), "10.0 ms *"
     bench.configure(profiles={"baseline": spend(), "slow": slow}, rate=40, duration="1s")
     bench.pytester.makepyfile(GATED)
     session = bench.run("--profile=slow", "--against=baseline", repeats=3)
     assert session.verdicts == ["REGRESSED"]
     session.result.stdout.fnmatch_lines(
-        [f"E *where the time went: {part} +1?.? ms *", "  mean time in *queue *tokenize *"]
+        [f"E *where the time went: {part} +{grew}", "  mean time in *queue *tokenize *"]
     )
     shifts = {shift["component"]: shift for shift in session.measurements[0]["reference"]["shifts"]}
     assert set(shifts) == {"client delay", "queue", "tokenize", "infer", "network and framework"}
-    assert shifts[part]["change"] == pytest.approx(0.01, rel=0.1)
+    if part in PARTS:
+        assert shifts[part]["change"] == pytest.approx(0.01)
 
 
 def test_a_stored_baseline_keeps_the_parts(bench: Bench) -> None:
