@@ -13,29 +13,16 @@ SECONDS = 10.0
 pytestmark = pytest.mark.capacity
 
 
-@pytest.fixture(scope="module")
-def capacity_of(capacity):
-    """A function of a service: its capacity, which is searched for once per profile."""
-    known = {}
-
-    async def find(service):
-        if service.profile not in known:
-            known[service.profile] = await capacity.find(service, SERVER, boots=2)
-        return known[service.profile]
-
-    return find
-
-
-async def test_capacity(inference_service, capacity_of):
+async def test_capacity(inference_service, capacity):
     """Several profiles in one session (``--profile A --profile B``) end with a table of what each brings."""
-    assert (await capacity_of(inference_service)).rate > 0
+    assert (await capacity.find(inference_service, SERVER)).rate > 0
 
 
-async def test_twice_the_capacity_is_no_collapse(inference_service, capacity_of, workload, capsys):
+async def test_twice_the_capacity_is_no_collapse(inference_service, capacity, workload, capsys):
     """A service that refuses what it cannot serve in time keeps 80 % of its capacity; one that queues keeps little."""
     if inference_service.profile != "optimized":
         pytest.skip("only the profile optimized refuses anybody")
-    found = await capacity_of(inference_service)
+    found = await capacity.find(inference_service, SERVER)
     overload = workload("twice the capacity", Poisson(2 * found.rate), duration=SECONDS)
     measurement = await overload.measure(inference_service, repeats=2)
     goodput = [int((run.latencies <= IN_TIME_SECONDS).sum()) / SECONDS for run in measurement.runs]
@@ -45,11 +32,12 @@ async def test_twice_the_capacity_is_no_collapse(inference_service, capacity_of,
     assert min(goodput) >= 0.8 * found.rate
 
 
-async def test_optimized_has_several_times_the_capacity_of_baseline(inference_service, capacity_of, capsys):
+async def test_optimized_has_several_times_the_capacity_of_baseline(inference_service, capacity, capsys):
     """What all levels together bring, at the same SLO on the same machine."""
     if inference_service.profile != "optimized":
         pytest.skip("compares the profile optimized with baseline")
-    optimized, baseline = await capacity_of(inference_service), await capacity_of(inference_service.under("baseline"))
+    optimized = await capacity.find(inference_service, SERVER)
+    baseline = await capacity.find(inference_service.under("baseline"), SERVER)
     with capsys.disabled():
         print(f"\n  {optimized!r} is {optimized.rate / baseline.rate:.1f} x {baseline!r}")
     assert optimized.rate >= 8 * baseline.rate

@@ -91,7 +91,7 @@ class CapacitySearch:
         if not self.duration > 0:
             raise ConfigurationError(f"capacity: duration must be greater than zero, got {self.duration!r}")
 
-    async def find(self, side: Side, slo: SLO, *, boots: int = 3) -> Capacity:
+    async def find(self, side: Side, slo: SLO, *, boots: int) -> Capacity:
         """Search in ``boots`` boots, each from where the one before ended.
 
         Raises CapacityError if the SLO does not even hold at a tenth of the rate that the service sustains with

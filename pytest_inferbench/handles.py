@@ -90,11 +90,14 @@ class CapacityFinder:
         service: InferenceService,
         slo: SLO,
         *,
-        boots: int = 3,
+        boots: int | None = None,
         duration: float | str = "8s",
         precision: float | str = "5%",
     ) -> Capacity:
         """Search over open-loop runs of ``duration`` with Poisson arrivals, in each of ``boots`` boots.
+
+        ``boots``: by default as many as a measurement has runs (``--inferbench-repeats``). The same search is made
+        once in a session, whichever tests ask for it.
 
         A search ends when the highest rate that held and the lowest that did not are within ``precision`` of each
         other. Raises CapacityError where there is no such rate.

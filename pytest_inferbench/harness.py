@@ -102,6 +102,7 @@ class Harness:
     on_capacity: Callable[[str, Capacity], None]
     generators: int | str = 1
     kept: Kept = field(default_factory=lambda: Kept(None))
+    _capacities: dict[str, Capacity] = field(default_factory=dict, init=False)
 
     async def measure(
         self,
@@ -161,10 +162,13 @@ class Harness:
             why_not = "runs that are disrupted on purpose are no baseline; hold them against another side (--against)"
         return self._finish(test, load, candidate, other, pairs, stop, stored, why_not)
 
-    async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int) -> Capacity:
-        """Search for the capacity of ``profile`` while nobody else loads the machine."""
-        test, side = self.test(), self.side(profile)
-        name = ("capacity", test, profile, side.profile, slo, search.seed, search.duration, search.precision, boots)
+    async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None = None) -> Capacity:
+        """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
+        side = self.side(profile)
+        boots = self.repeats if boots is None else boots
+        name = ("capacity", profile, side.profile, slo, search.seed, search.duration, search.precision, boots)
+        if known := self._capacities.get(repr(name)):
+            return known
         found: Capacity | None = self.kept.load(*name)
         if found is None:
             await self._acquire()
@@ -173,7 +177,8 @@ class Harness:
             finally:
                 self.lock.release()
             self.kept.store(found, *name)
-        self.on_capacity(test, found)
+        self._capacities[repr(name)] = found
+        self.on_capacity(self.test(), found)
         return found
 
     @contextmanager

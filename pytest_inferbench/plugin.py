@@ -19,8 +19,8 @@ from pytest_inferbench.session import SESSION, InferbenchSession
 
 _PACKAGE = Path(__file__).parent
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
-#: About what a search for a capacity takes: three boots, in each some seven runs of eight seconds.
-_SEARCH_SECONDS = 240.0
+#: About what a search for a capacity takes in one boot: five to ten runs of eight seconds or, if it is low, more.
+_SEARCH_SECONDS = 100.0
 _FIXTURES = frozenset((*_WORKLOADS, "capacity", "inference_service", "inference_target", "inference_payloads"))
 
 
@@ -133,8 +133,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         repeats, most = settings.most_repeats or LOOKS[-1], "up to "
     boots, seconds = 0, 0.0
     for item in measured:
-        callspec = getattr(item, "callspec", None)
-        profile = callspec.params.get("inference_service", settings.selected[0]) if callspec else settings.selected[0]
+        profile = _profile(item, settings.selected[0])
         sides = {profile, settings.against or profile}
         # ``workload`` is in the closure of the three: what a test makes with it itself cannot be known here.
         names = [name for name in DEFAULT_WORKLOADS if name in getattr(item, "fixturenames", ())] or ["steady"]
@@ -144,7 +143,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
             total = sum(session.overhead(side) + length for side in sides) * repeats
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
-    seconds += len(searches) * _SEARCH_SECONDS
+    search = _SEARCH_SECONDS * settings.repeats
+    searched = {_profile(item, settings.selected[0]) for item in searches}  # tests that ask for the same share a search
+    seconds += len(searched) * (min(search, settings.budget) if settings.budget else search)
     found = f", {len(searches)} of them in search of a capacity" if searches else ""
     reference = f" against {settings.against}" if settings.against else ""
     minutes = "under a minute" if seconds < 60 else f"{most or 'about '}{seconds / 60:.0f} min"
@@ -152,6 +153,12 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         f"inferbench: {_count(len(tests), 'test')}{found} under {', '.join(settings.selected)}{reference}, "
         f"{most}{_count(repeats, 'run')} each: {_count(boots, 'boot')}, {minutes}"
     ]
+
+
+def _profile(item: pytest.Item, default: str) -> str:
+    callspec = getattr(item, "callspec", None)
+    profile: str = callspec.params.get("inference_service", default) if callspec else default
+    return profile
 
 
 def _count(number: int, what: str) -> str:

@@ -59,3 +59,30 @@ def test_an_slo_that_never_holds_is_an_error(bench: Bench) -> None:
     session.result.assert_outcomes(failed=1)
     assert "it does not hold even at" in session.output
     assert "choose one that an idle service meets" in session.output
+
+
+def test_the_same_search_is_made_once_in_as_many_boots_as_a_measurement_has_runs(bench: Bench) -> None:
+    """Two tests ask for the same: the second has the answer at once; another SLO is another search."""
+    bench.configure(profiles=SERIAL)
+    bench.pytester.makepyfile("""
+        from pytest_inferbench import SLO
+
+        SERVER = SLO(p95="60ms")
+
+        async def test_first(inference_service, capacity):
+            assert (await capacity.find(inference_service, SERVER, duration="0.5s", precision="50%")).rate
+
+        async def test_second(inference_service, capacity):
+            assert (await capacity.find(inference_service, SERVER, duration="0.5s", precision="50%")).rate
+
+        async def test_other(inference_service, capacity):
+            assert (await capacity.find(inference_service, SLO(p95="90ms"), boots=1, duration="0.5s")).rate
+    """)
+    session = bench.run(repeats=2)
+    session.result.assert_outcomes(passed=3)
+    assert session.document is not None
+    assert [(found["test"].split("::")[-1], len(found["boots"])) for found in session.document["capacities"]] == [
+        ("test_first", 2),
+        ("test_other", 1),
+    ]
+    assert len(bench.boots) == 3
