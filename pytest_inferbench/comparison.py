@@ -53,6 +53,8 @@ class Comparison:
     p_improved: float = 1.0
     #: Every candidate run failed or saturated where no reference run did (or the reverse): not a matter of chance.
     evident: bool = False
+    #: Undecided because the machine changed since the baseline was recorded: more pairs would not tell.
+    drifted: bool = False
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

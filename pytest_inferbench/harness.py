@@ -15,6 +15,7 @@ from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.costs import fitted
 from pytest_inferbench.deployment.lock import MachineLock
 from pytest_inferbench.disruption import DisruptionEvent
+from pytest_inferbench.drift import drift
 from pytest_inferbench.errors import BaselineError, NewerBaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
@@ -26,6 +27,7 @@ from pytest_inferbench.seeds import stream
 from pytest_inferbench.selfcheck import SelfCheck, self_check
 from pytest_inferbench.slo import SLO
 from pytest_inferbench.trial import ITSELF, Load, Side, Trial, require_possible, run_trial
+from pytest_inferbench.validity import Finding
 from pytest_inferbench.verdict import Verdict
 from pytest_inferbench.workload import Workload
 
@@ -269,7 +271,10 @@ class Harness:
             runs=runs,
             events=_events(load, pairs, "candidate"),
             environment=self.environment,
-            findings=tuple(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
+            findings=(
+                *(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
+                *_drifted(reference, runs, self.policy.alpha),
+            ),
             reference=reference,
             no_reference=why_not,
             policy=self.policy,
@@ -316,13 +321,27 @@ class Harness:
         return (
             Reference(
                 label=f"baseline {stored.recorded[:10]}",
-                runs=stored.runs,
+                runs=_of_this_numpy(stored, self.environment),
                 stored=True,
                 selfcheck=_read_self_check(stored.selfcheck),
                 differences=self.environment.differences(stored.environment),
             ),
             "",
         )
+
+
+def _drifted(reference: Reference | None, runs: Sequence[Run], alpha: float) -> tuple[Finding, ...]:
+    """Return what is to be said of a machine that changed since the baseline was recorded."""
+    moved = drift(reference.runs, runs, alpha=alpha) if reference is not None and reference.stored else None
+    return () if moved is None else moved.findings
+
+
+def _of_this_numpy(stored: Baseline, environment: Environment) -> tuple[Run, ...]:
+    """Return the runs of a baseline, without the machine's pace where another numpy took it."""
+    packages = stored.environment.get("packages")
+    if isinstance(packages, Mapping) and packages.get("numpy") == environment.packages.get("numpy"):
+        return stored.runs
+    return tuple(replace(run, pace_ns=None) for run in stored.runs)
 
 
 def _read_self_check(table: Mapping[str, object] | None) -> SelfCheck | None:

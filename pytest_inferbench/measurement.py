@@ -9,6 +9,7 @@ from typing import Literal
 from pytest_inferbench.attribution import Shift, attribute, explain
 from pytest_inferbench.costs import CostCurve, compare_costs, cost_curve, require_sizes
 from pytest_inferbench.disruption import DisruptionEvent, describe_disruption
+from pytest_inferbench.drift import Drift, allow_for, drift
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.fingerprint import Environment
 from pytest_inferbench.plan import Stop
@@ -155,25 +156,36 @@ class Measurement:
         level = self.policy.alpha if self.stop is None else self.stop.level
         change = compare_costs(self.reference.runs, self.runs, edges=edges, margin=tolerated, alpha=level)
         told = (change.explanation,) if change.explanation else ()
-        return self._verdict("regression", change.checks, about="cost curve of ", told=told)
+        checks = allow_for(change.checks, self._drift())
+        return self._verdict("regression", checks, about="cost curve of ", told=told)
 
     def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
         """Compare with the reference without judging; empty without one."""
         if self.reference is None or not self.valid:
             return ()
-        return compare_family(
+        compared = compare_family(
             self.reference.runs,
             self.runs,
             metrics=tuple(metrics),
             margin=margin,
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
         )
+        return allow_for(compared, self._drift())
 
     def shifts(self) -> tuple[Shift, ...]:
         """Return how each part of the latency moved against the reference; empty where that is not known."""
         if self.reference is None or not self.valid:
             return ()
         return attribute(self.reference.runs, self.runs, alpha=self.policy.alpha)
+
+    def _drift(self) -> Drift | None:
+        """Return how the machine's own pace moved since a stored baseline; None where that is not known.
+
+        Sides that are measured in turns share whatever the machine does.
+        """
+        if self.reference is None or not self.reference.stored:
+            return None
+        return drift(self.reference.runs, self.runs, alpha=self.policy.alpha)
 
     def _verdict(
         self,

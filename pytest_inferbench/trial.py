@@ -18,6 +18,7 @@ from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwor
 from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.pace import measure_pace
 from pytest_inferbench.profile import Profile
 from pytest_inferbench.resources import measured_resources
 from pytest_inferbench.run import Run
@@ -102,6 +103,8 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
     sizes = None if load.size is None else _count_sizes(load.size, bodies)
     observe(step)
     service = side.deploy()
+    here = isinstance(service, LocalService)
+    paces = [measure_pace()] if here else []
     try:
         await asyncio.to_thread(service.boot, _boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
@@ -135,6 +138,9 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
             findings += (_died(service),)
     finally:
         service.stop()
+    if here:
+        paces.append(measure_pace())
+        run = replace(run, pace_ns=sum(paces) // len(paces))
     latencies = run.latencies
     observe(
         Drained(

@@ -20,11 +20,12 @@ __all__ = ["Finding", "examine"]
 class Finding:
     """One rule that a run broke: the ``value`` seen, the ``limit`` it crossed, and what to do about it.
 
-    ``kind`` "invalid": the examiner failed, the run says nothing about the service. "service": a result.
+    ``kind`` "invalid": the examiner failed, the run says nothing about the service. "service": a result. "machine":
+    what both of them ran on was not what it was.
     """
 
     rule: str
-    kind: Literal["invalid", "service"]
+    kind: Literal["invalid", "service", "machine"]
     message: str
     value: float
     limit: float

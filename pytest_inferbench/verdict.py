@@ -181,6 +181,8 @@ def _advice(verdict: Verdict) -> list[str]:
     if verdict.recording and verdict.kind == "regression" and verdict.outcome is not Outcome.INVALID:
         return ["Accepted: this measurement is being recorded as the new baseline."]
     if verdict.outcome is Outcome.INCONCLUSIVE:
+        if any(isinstance(check, Comparison) and check.drifted for check in verdict.checks):
+            return ["To decide: compare in one session (--against), or record it here again (--update-baselines)."]
         more = [c.more_pairs for c in verdict.checks if isinstance(c, Comparison) and c.more_pairs is not None]
         if more:
             return [f"To decide: {_count(max(more), 'more pair')} (raise the repeats or the budget), or a lower rate."]

@@ -179,8 +179,12 @@ def _real_examiner(_calm_machine: None, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def bench(pytester: pytest.Pytester) -> Bench:
-    """A project with the loopback service and the profile ``baseline``, but without tests."""
+def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project with the loopback service and the profile ``baseline``, but without tests.
+
+    The loopback service sleeps: how fast the machine computes meanwhile is not its matter.
+    """
+    monkeypatch.setattr("pytest_inferbench.trial.measure_pace", lambda: 1_000_000)
     shutil.copy(SERVICE, pytester.path)
     bench = Bench(pytester)
     bench.configure()

@@ -1,0 +1,70 @@
+"""A stored baseline and a machine that is slower now than when it was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.plugin.conftest import Bench
+
+GATE = """
+async def test_gate(inference_service, steady):
+    measurement = await steady.measure(inference_service)
+    assert measurement.has_not_regressed(metrics=["p50"])
+"""
+
+
+@pytest.fixture
+def recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A baseline of a service that takes 5 ms, on a machine that takes 1 ms; returns what changes the machine."""
+
+    def machine(milliseconds: float) -> None:
+        monkeypatch.setattr("pytest_inferbench.trial.measure_pace", lambda: int(1e6 * milliseconds))
+
+    bench.pytester.makepyfile(GATE)
+    machine(1)
+    bench.run("--update-baselines", repeats=3).result.assert_outcomes(passed=1)
+    return machine
+
+
+def test_a_slow_hour_is_not_called_a_regression(bench: Bench, recorded: Callable[[float], None]) -> None:
+    """The service takes twice as long; so, half and more, does the machine: undecided, said, and the test passes."""
+    bench.configure(profiles={"baseline": {"delay": 0.010}})
+    recorded(1.5)
+    session = bench.run(repeats=3)
+    session.result.assert_outcomes(passed=1)
+    assert session.verdicts == ["INCONCLUSIVE"]
+    assert "a fixed computation takes x1.500" in session.output
+    (measurement,) = session.measurements
+    assert [run["pace"] for run in measurement["runs"]] == [0.0015] * 3
+    assert [run["pace"] for run in measurement["reference"]["runs"]] == [0.001] * 3
+
+
+def test_as_fast_a_machine_excuses_nothing(bench: Bench, recorded: Callable[[float], None]) -> None:
+    """The same service on the machine as it was is a regression."""
+    bench.configure(profiles={"baseline": {"delay": 0.010}})
+    recorded(1)
+    session = bench.run(repeats=3)
+    session.result.assert_outcomes(failed=1)
+    assert session.verdicts == ["REGRESSED"]
+
+
+def test_the_pace_of_another_numpy_is_not_compared(
+    bench: Bench, recorded: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of numpy may compute at another pace on the same machine: then nothing is known of it."""
+    bench.configure(profiles={"baseline": {"delay": 0.010}})
+    (path,) = (bench.path / "baselines").glob("*/*/*.json")
+    text = path.read_text(encoding="utf-8")
+    version = text.split('"numpy": "')[1].split('"')[0]
+    path.write_text(text.replace(f'"numpy": "{version}"', '"numpy": "0.1"'), encoding="utf-8")
+    recorded(1.5)
+    assert bench.run(repeats=3).verdicts == ["REGRESSED"]
+
+
+def test_sides_in_turns_share_the_machine(bench: Bench, recorded: Callable[[float], None]) -> None:
+    """Under --against nothing is excused."""
+    bench.configure(profiles={"baseline": {"delay": 0.005}, "slow": {"delay": 0.010}})
+    recorded(1.5)
+    assert bench.run("--profile=slow", "--against=baseline", repeats=3).verdicts == ["REGRESSED"]

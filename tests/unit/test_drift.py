@@ -1,0 +1,110 @@
+"""A machine that changed since the baseline was recorded: which verdicts stand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_inferbench.drift import Drift, allow_for, drift
+from pytest_inferbench.measurement import Measurement, Reference
+from pytest_inferbench.outcome import Outcome
+from pytest_inferbench.run import Run
+from tests.unit.examples import measurement, run, runs
+
+PASS, REGRESSED, IMPROVED, INCONCLUSIVE = Outcome.PASS, Outcome.REGRESSED, Outcome.IMPROVED, Outcome.INCONCLUSIVE
+
+
+def paced(made: tuple[Run, ...], pace: float) -> tuple[Run, ...]:
+    """The runs beside which the machine took about ``pace`` milliseconds, each time a little more or less."""
+    return tuple(replace(r, pace_ns=int(pace * (1e6 + 5e3 * (-1) ** k))) for k, r in enumerate(made))
+
+
+def stored(factor: float, pace: float | None, *, is_stored: bool = True) -> Measurement:
+    """Runs that take ``factor`` as long as the baseline's, on a machine whose computation takes ``pace`` as long."""
+    made = runs(factor=factor)
+    before = paced(runs(factor=1.001), 20)
+    reference = Reference(label="baseline 2026-01-01", runs=before, stored=is_stored)
+    return measurement(runs=made if pace is None else paced(made, 20 * pace), reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("factor", "pace", "outcome"),
+    [
+        pytest.param(1.3, 1.0, REGRESSED, id="slower, the machine is as it was"),
+        pytest.param(1.3, None, REGRESSED, id="slower, the machine's pace was not recorded"),
+        pytest.param(1.3, 0.8, REGRESSED, id="slower on a faster machine"),
+        pytest.param(1.3, 1.2, INCONCLUSIVE, id="slower on a slower machine"),
+        pytest.param(3.0, 1.2, REGRESSED, id="slower than a queue makes of that machine"),
+        pytest.param(1.0, 1.2, PASS, id="as fast on a slower machine"),
+        pytest.param(0.7, 1.2, IMPROVED, id="faster on a slower machine"),
+        pytest.param(1.0, 0.8, INCONCLUSIVE, id="as fast on a faster machine"),
+        pytest.param(0.8, 0.8, PASS, id="faster by what the machine is"),
+        pytest.param(0.5, 0.8, IMPROVED, id="faster by more than the machine is"),
+        pytest.param(1.0, 0.98, PASS, id="the machine is faster by less than the margin"),
+    ],
+)
+def test_what_the_machine_may_explain_is_not_decided(factor: float, pace: float | None, outcome: Outcome) -> None:
+    """Neither is a slow hour called a regression, nor does a fast one hide one; the rest stands."""
+    assert stored(factor, pace).has_not_regressed(metrics=["p50"]).outcome is outcome
+
+
+def test_the_verdict_says_so_and_what_to_do() -> None:
+    """How much the machine changed, up to what that explains, and that more pairs are of no use."""
+    verdict = stored(1.3, 1.2).has_not_regressed(metrics=["p50"])
+    said = " ".join(repr(verdict).split())
+    assert "p50: a machine that is so much slower may explain up to x1.8" in said
+    assert "To decide: compare in one session (--against)" in said
+    assert verdict.passed
+
+
+def test_a_machine_that_changed_is_a_finding() -> None:
+    """Slower or faster beyond doubt, with the ratio and the way out; nothing where it may be as it was."""
+    (slower,) = Drift(1.2, (1.1, 1.3), 5).findings
+    assert (slower.kind, slower.rule, slower.value) == ("machine", "machine", 1.2)
+    assert "slower than when the baseline was recorded" in slower.message
+    assert "x1.200 (1.100 to 1.300)" in slower.message
+    assert "--against" in slower.recommendation
+    (faster,) = Drift(0.9, (0.85, 0.95), 5).findings
+    assert "faster than when" in faster.message
+    assert Drift(1.1, (0.9, 1.3), 5).findings == ()
+
+
+def test_sides_in_turns_share_the_machine() -> None:
+    """Where both sides were measured in one session nothing is allowed for."""
+    verdict = stored(1.3, 1.2, is_stored=False).has_not_regressed(metrics=["p50"])
+    assert verdict.outcome is REGRESSED
+
+
+def test_a_cost_curve_is_treated_alike() -> None:
+    """Its classes of sizes are held against the machine's change like any percentile."""
+    sizes = [10, 40, 90, 200] * 100
+    before = tuple(replace(r, sizes=sizes) for r in paced(runs(factor=1.001), 20))
+    after = tuple(replace(r, sizes=sizes) for r in paced(runs(factor=1.4), 24))
+    reference = Reference(label="baseline 2026-01-01", runs=before, stored=True)
+    verdict = measurement(runs=after, reference=reference).curve_has_not_regressed()
+    assert verdict.outcome is INCONCLUSIVE
+
+
+def test_throughput_is_better_when_it_is_higher() -> None:
+    """A lower throughput on a slower machine is not decided."""
+    slower = stored(1.3, 1.2).has_not_regressed(metrics=["p50"]).checks[0]
+    lower = replace(slower, metric="throughput", outcome=REGRESSED, interval=(0.7, 0.8), drifted=False)  # type: ignore[type-var]
+    much = replace(lower, interval=(0.2, 0.3))
+    found = allow_for([lower, much], Drift(1.2, (1.19, 1.21), 5))  # type: ignore[list-item]
+    assert [check.outcome for check in found] == [INCONCLUSIVE, REGRESSED]
+
+
+def test_failures_are_not_the_machines() -> None:
+    """An error rate that rose stays a regression, on whatever machine."""
+    failing = tuple(run(seed=k, failed=80) for k in range(5))
+    slow = measurement(
+        runs=paced(failing, 24), reference=Reference(label="baseline", runs=paced(runs(), 20), stored=True)
+    )
+    assert slow.has_not_regressed(metrics=["error_rate"]).outcome is REGRESSED
+
+
+def test_one_pair_says_nothing() -> None:
+    """A single run on a side has no spread to judge by."""
+    assert drift(paced(runs(1), 20), paced(runs(1), 40), alpha=0.05) is None
+    assert drift(runs(5), paced(runs(5), 40), alpha=0.05) is None
