@@ -36,6 +36,7 @@ __all__ = ["ClusterFaults"]
 _POLL_SECONDS = 0.5
 _RESIZED_WITHIN = 20.0
 _LEAVE_SECONDS = 15.0
+_RESIZES = (1, 33)
 _ONE_NODE = "the cluster has one node, and closed it takes no pod at all; use DeletePod or Scale"
 
 T = TypeVar("T")
@@ -50,12 +51,14 @@ class ClusterFaults:
 
     def objection(self, disruption: Disruption) -> str:
         """Return why it cannot be carried out, as far as that is known before the boot; empty if it can."""
-        if isinstance(disruption, Cordon):
-            try:
-                nodes = self._kubectl.get("nodes", namespaced=False)
-            except ClusterError as error:
-                return str(error)
-            return _ONE_NODE if len(nodes) < 2 else ""
+        try:
+            if isinstance(disruption, Cordon) and len(self._kubectl.get("nodes", namespaced=False)) < 2:
+                return _ONE_NODE
+            if isinstance(disruption, LimitCpu) and (version := self._kubectl.server_version()) < _RESIZES:
+                shown, needed = (".".join(map(str, numbers)) for numbers in (version, _RESIZES))
+                return f"the cluster runs Kubernetes {shown}, and pods are resized in place from {needed} on"
+        except ClusterError as error:
+            return str(error)
         return ""
 
     async def carry_out(self, course: Course) -> None:

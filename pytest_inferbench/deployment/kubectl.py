@@ -107,6 +107,16 @@ class Kubectl:
             raise ClusterError(f"`kubectl get {' '.join(arguments)}` did not answer with JSON: {error}") from error
         return list(found["items"]) if "items" in found else [found]
 
+    def server_version(self) -> tuple[int, int]:
+        """Return the major and minor version of Kubernetes that the cluster runs."""
+        text = self.run("version", "--output=json", namespaced=False)
+        try:
+            told = json.loads(text)["serverVersion"]
+            major, minor = (int(re.match(r"\d+", told[key])[0]) for key in ("major", "minor"))  # type: ignore[index]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClusterError(f"the cluster{self._named} did not tell its version: {error!r}") from error
+        return major, minor
+
     @property
     def _named(self) -> str:
         return "" if self.context is None else f" {self.context!r}"

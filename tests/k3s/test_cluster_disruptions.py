@@ -130,6 +130,8 @@ def limits(service):
 
 def test_a_squeezed_cpu_limit_is_enforced_without_a_restart(service):
     """The node enforces the lower limit in the same pods, and the old one afterwards."""
+    if service.kubectl.server_version() < (1, 33):
+        pytest.skip("the cluster is older than Kubernetes 1.33")
     before, enforced = names(service), limits(service)
     quick = ask(service, 4)
     with under_way(service, LimitCpu(at=1, cpu="50m", duration=8)):
@@ -144,6 +146,13 @@ def test_a_squeezed_cpu_limit_is_enforced_without_a_restart(service):
         time.sleep(0.2)
     assert names(service) == before
     assert not any(status["restartCount"] for pod in service.pods() for status in pod["status"]["containerStatuses"])
+
+
+def test_a_limit_is_not_squeezed_by_a_cluster_that_restarts_for_it(service):
+    """Before Kubernetes 1.33 it is refused in advance."""
+    if service.kubectl.server_version() >= (1, 33):
+        pytest.skip("the cluster resizes pods in place")
+    assert "pods are resized in place from 1.33 on" in objection(service, LimitCpu(at=1), Target("/classify"))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 
 ``$KUBECTL_STAND_IN`` names the folder. ``calls.jsonl`` gets every command line. ``scenario.json`` says how the
 cluster behaves: ``pod`` (the status of every pod that is made), ``deployment`` (the status of a Deployment),
-``events``, ``node_port``, ``log``, ``inside`` (what every program says that is run in a pod), ``refuse`` ({first
-words of a command: what it says on standard error}). ``objects.json`` is what the cluster holds, ``overlay.json``
-what every overlay renders to.
+``events``, ``node_port``, ``log``, ``version`` (of Kubernetes, major and minor), ``inside`` (what every program says
+that is run in a pod), ``refuse`` ({first words of a command: what it says on standard error}). ``objects.json`` is
+what the cluster holds, ``overlay.json`` what every overlay renders to.
 """
 
 from __future__ import annotations
@@ -220,6 +220,9 @@ def main(arguments: list[str]) -> None:
             delete(rest, options)
         elif verb == "logs":
             print(scenario.get("previous_log" if "--previous" in options else "log", "ready to serve"))
+        elif verb == "version":
+            major, minor = scenario.get("version", ["1", "36"])
+            print(json.dumps({"serverVersion": {"major": major, "minor": minor}}))
         elif verb == "config":
             print("default\nstaging")
         elif verb not in ("port-forward", "exec", "rollout", "scale", "patch", "cordon", "uncordon"):

@@ -212,6 +212,22 @@ def test_a_cluster_that_cannot_resize_pods_is_told(cluster, service):
         disrupt(service, LimitCpu(at=1))
 
 
+@pytest.mark.parametrize(("version", "refused"), [(["1", "32+"], True), (["1", "33"], False), (["2", "0"], False)])
+def test_pods_are_not_resized_by_a_cluster_that_is_too_old(cluster, service, version, refused):
+    """It is refused before anything is booted, with the version that it takes."""
+    cluster.plays(version=version)
+    problem = objection(service, LimitCpu(at=1), Target("/classify"))
+    assert ("the cluster runs Kubernetes 1.32, and pods are resized in place from 1.33 on" in problem) == refused
+    assert bool(problem) == refused
+
+
+@pytest.mark.parametrize("version", [["one", "33"], [None, "33"], ["1", ""]])
+def test_a_version_that_makes_no_sense_is_told(cluster, service, version):
+    """What the cluster says of its version need not be a number."""
+    cluster.plays(version=version)
+    assert "did not tell its version" in objection(service, LimitCpu(at=1), Target("/classify"))
+
+
 def node(name):
     return {"kind": "Node", "metadata": {"name": name}}
 
