@@ -16,8 +16,8 @@ from pytest_inferbench.validity import Finding
 
 __all__ = ["Drift", "allow_for", "drift"]
 
-#: A queue multiplies a change of the service time by 1 / (1 - utilisation): threefold at a utilisation of two thirds.
-_AMPLIFICATION = 3
+#: At this utilisation it is worked out what a slower machine may make of latencies.
+_UTILISATION = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,7 @@ def drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float) -
 
 
 def allow_for(checks: Sequence[Comparison], moved: Drift | None) -> tuple[Comparison, ...]:
-    """Return ``checks`` with INCONCLUSIVE for what the machine's own change may explain.
-
-    Error rates stay as they are, and so does what is evident: that one side fails or saturates in every run.
+    """Return ``checks`` with INCONCLUSIVE for what the machine's own change may explain; not those of error rates.
 
     On a machine that got slower REGRESSED stands only beyond what a queue makes of that at a utilisation of two
     thirds; on one that got faster by more than the margin, PASS and IMPROVED only if they would without that.
@@ -83,17 +81,18 @@ def allow_for(checks: Sequence[Comparison], moved: Drift | None) -> tuple[Compar
 
 
 def _allow(check: Comparison, moved: Drift) -> Comparison:
-    if check.metric == "error_rate" or check.evident:
+    if check.metric == "error_rate":
         return check
     low, high = check.interval
     if check.metric == "throughput":
         low, high = (math.inf if end == 0 else 1 / end for end in (high, low))
     limit = 1 + check.margin
     if check.outcome is Outcome.REGRESSED and moved.slower:
-        explained = limit * moved.interval[1] ** _AMPLIFICATION
+        explained = limit * _queued(moved.interval[1])
         if low > explained:
             return check
-        reason = f"a machine that is so much slower may explain up to x{explained:.3g}"
+        much = f"up to x{explained:.3g}" if math.isfinite(explained) else "any slowdown"
+        reason = f"a machine that is so much slower may explain {much}"
     elif check.outcome in (Outcome.PASS, Outcome.IMPROVED) and moved.faster(check.margin):
         without = high / moved.interval[0]
         if without < limit:
@@ -102,6 +101,12 @@ def _allow(check: Comparison, moved: Drift) -> Comparison:
     else:
         return check
     return replace(check, outcome=Outcome.INCONCLUSIVE, reasons=(reason, *check.reasons), more_pairs=None, drifted=True)
+
+
+def _queued(slower: float) -> float:
+    """Return by what the mean latency grows if each answer takes ``slower`` times as long (M/M/1); inf: saturation."""
+    left = 1 - slower * _UTILISATION
+    return slower * (1 - _UTILISATION) / left if left > 1e-9 else math.inf
 
 
 def _exp(value: float) -> float:

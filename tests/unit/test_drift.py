@@ -53,7 +53,7 @@ def test_the_verdict_says_so_and_what_to_do() -> None:
     """How much the machine changed, up to what that explains, and that more pairs are of no use."""
     verdict = stored(1.3, 1.2).has_not_regressed(metrics=["p50"])
     said = " ".join(repr(verdict).split())
-    assert "p50: a machine that is so much slower may explain up to x1.8" in said
+    assert "p50: a machine that is so much slower may explain up to x2.1" in said
     assert "To decide: compare in one session (--against)" in said
     assert verdict.passed
 
@@ -68,6 +68,16 @@ def test_a_machine_that_changed_is_a_finding() -> None:
     (faster,) = Drift(0.9, (0.85, 0.95), 5).findings
     assert "faster than when" in faster.message
     assert Drift(1.1, (0.9, 1.3), 5).findings == ()
+
+
+@pytest.mark.parametrize(("pace", "outcome"), [(1.4, REGRESSED), (1.6, INCONCLUSIVE)])
+def test_saturation_may_be_the_machines_only_if_it_lost_what_there_was_to_spare(pace: float, outcome: Outcome) -> None:
+    """Every run fails: that a machine which takes 1.4 times as long explains it is out of the question, not so 1.6."""
+    failing = paced(tuple(run(seed=k, failed=300) for k in range(5)), 20 * pace)
+    reference = Reference(label="baseline", runs=paced(runs(), 20), stored=True)
+    verdict = measurement(runs=failing, reference=reference).has_not_regressed(metrics=["p50"])
+    assert verdict.outcome is outcome
+    assert ("may explain any slowdown" in repr(verdict)) == (outcome is INCONCLUSIVE)
 
 
 def test_sides_in_turns_share_the_machine() -> None:
