@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pytest_inferbench import SLO, Poisson
+from pytest_inferbench.stats.paired import paired_mean
 
 SERVER = SLO(p95="250ms", error_rate="1%")
 IN_TIME_SECONDS = 0.25
@@ -24,12 +26,14 @@ async def test_twice_the_capacity_is_no_collapse(inference_service, capacity, wo
         pytest.skip("only the profile optimized refuses anybody")
     found = await capacity.find(inference_service, SERVER)
     overload = workload("twice the capacity", Poisson(2 * found.rate), duration=SECONDS)
-    measurement = await overload.measure(inference_service, repeats=2)
-    goodput = [int((run.latencies <= IN_TIME_SECONDS).sum()) / SECONDS for run in measurement.runs]
+    measurement = await overload.measure(inference_service)
+    goodput = np.array([(run.latencies <= IN_TIME_SECONDS).sum() / SECONDS for run in measurement.runs]) / found.rate
+    mean = paired_mean(goodput)
+    low, high = mean.interval(0.05)
     with capsys.disabled():
-        shares = ", ".join(f"{100 * rate / found.rate:.0f} %" for rate in goodput)
-        print(f"\n  {found!r}; at twice that, in time: {shares} of it ({len(goodput)} boots)")
-    assert min(goodput) >= 0.8 * found.rate
+        print(f"\n  {found!r}; at twice that, in time: {mean.mean:.0%} of it ({low:.0%} to {high:.0%}, {mean.n} boots)")
+        print("  " + ", ".join(f"{share:.0%}" for share in goodput))
+    assert mean.mean >= 0.8
 
 
 async def test_optimized_has_several_times_the_capacity_of_baseline(inference_service, capacity, capsys):
