@@ -74,8 +74,9 @@ def drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float) -
 def allow_for(checks: Sequence[Comparison], moved: Drift | None) -> tuple[Comparison, ...]:
     """Return ``checks`` with INCONCLUSIVE for what the machine's own change may explain; not those of error rates.
 
-    On a machine that got slower REGRESSED stands only beyond what a queue makes of that at a utilisation of two
-    thirds; on one that got faster by more than the margin, PASS and IMPROVED only if they would without that.
+    REGRESSED stands only beyond what a queue makes, at a utilisation of two thirds, of a machine that is as slow as
+    the upper end of the interval; on one that got faster by more than the margin beyond doubt, PASS and IMPROVED
+    stand only if they would without that.
     """
     return tuple(_allow(check, moved) for check in checks) if moved is not None else tuple(checks)
 
@@ -87,12 +88,13 @@ def _allow(check: Comparison, moved: Drift) -> Comparison:
     if check.metric == "throughput":
         low, high = (math.inf if end == 0 else 1 / end for end in (high, low))
     limit = 1 + check.margin
-    if check.outcome is Outcome.REGRESSED and moved.slower:
-        explained = limit * _queued(moved.interval[1])
+    if check.outcome is Outcome.REGRESSED:
+        explained = limit * _queued(max(1.0, moved.interval[1]))
         if low > explained:
             return check
         much = f"up to x{explained:.3g}" if math.isfinite(explained) else "any slowdown"
-        reason = f"a machine that is so much slower may explain {much}"
+        span = f"x{moved.interval[0]:.3f} to x{moved.interval[1]:.3f}"
+        reason = f"the machine takes {span} as long now: that may explain {much}"
     elif check.outcome in (Outcome.PASS, Outcome.IMPROVED) and moved.faster(check.margin):
         without = high / moved.interval[0]
         if without < limit:
