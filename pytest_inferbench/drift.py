@@ -12,12 +12,15 @@ from pytest_inferbench.comparison import Comparison
 from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.run import Run
 from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.validity import Finding
 
 __all__ = ["Drift", "allow_for", "drift"]
 
 #: At this utilisation it is worked out what a slower machine may make of latencies.
 _UTILISATION = 2 / 3
+#: CPU time per answer, as a share of a usual latency: a service that computes for less of it waits for something else.
+_COMPUTING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,12 @@ class Drift:
 
 
 def drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float) -> Drift | None:
-    """Return how the machine's pace moved between two series of runs; None where it is not known of both."""
+    """Return how the machine's pace moved between two series of runs.
+
+    None where it is not known of both, or does not matter: the service hardly computes here.
+    """
+    if not _computes(reference, candidate):
+        return None
     paces = [[run.pace_ns for run in side if run.pace_ns is not None] for side in (reference, candidate)]
     logs = [math.log(after / before) for before, after in zip(*paces, strict=False)]
     if len(logs) < 2:
@@ -69,6 +77,16 @@ def drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float) -
     change = paired_mean(np.array(logs))
     low, high = change.interval(alpha)
     return Drift(math.exp(change.mean), (_exp(low), _exp(high)), len(logs))
+
+
+def _computes(reference: Sequence[Run], candidate: Sequence[Run]) -> bool:
+    """Return whether a good part of a usual answer is CPU time of the service; True where that was not measured."""
+    used = [run.resources.service.cpu_seconds for run in candidate if run.resources and run.resources.service]
+    answers = sum(int((~run.failed).sum()) for run in candidate)
+    if len(used) < len(candidate) or not answers:
+        return True
+    usual = quantile(np.concatenate([run.latencies for run in reference]), 0.5)
+    return not math.isfinite(usual) or sum(used) / answers >= _COMPUTING * usual
 
 
 def allow_for(checks: Sequence[Comparison], moved: Drift | None) -> tuple[Comparison, ...]:

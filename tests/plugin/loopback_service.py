@@ -1,10 +1,11 @@
 """The service that the plugin's tests boot: ``python loopback_service.py PORT``; its profile says how it behaves.
 
-``runtime`` may hold ``delay`` (seconds per answer), ``per_byte`` (seconds more for each byte of the body), ``step``
-(seconds more from 96 bytes on), ``serial`` (one answer at a time), ``spend`` ("queue=0.001,
-infer=0.005": seconds per part of an answer, reported as Server-Timing), ``status`` (of every answer but the readiness
-check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn`` (ignores
-SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening).
+``runtime`` may hold ``delay`` (seconds per answer), ``busy`` (seconds of computing per answer), ``per_byte`` (seconds
+more for each byte of the body), ``step`` (seconds more from 96 bytes on), ``serial`` (one answer at a time), ``spend``
+("queue=0.001, infer=0.005": seconds per part of an answer, reported as Server-Timing), ``status`` (of every answer but
+the readiness check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn``
+(ignores SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before
+listening).
 Every boot appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
 """
 
@@ -52,6 +53,9 @@ class Handler(BaseHTTPRequestHandler):
             with TURN if RUNTIME.get("serial") else contextlib.nullcontext():
                 step = RUNTIME.get("step", 0.0) if len(body) >= 96 else 0.0
                 time.sleep(RUNTIME.get("delay", 0.0) + RUNTIME.get("per_byte", 0.0) * len(body) + step)
+            until = time.thread_time() + RUNTIME.get("busy", 0.0)
+            while time.thread_time() < until:
+                pass
             status = RUNTIME.get("status", 200)
         text = b'{"label": "fine"}' if status == 200 else b"the model is broken"
         self.send_response(status)

@@ -10,6 +10,7 @@ from pytest_inferbench.drift import Drift, allow_for, drift
 from pytest_inferbench.measurement import Measurement, Reference
 from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.run import Run
+from pytest_inferbench.usage import Resources, ServiceUsage
 from tests.unit.examples import measurement, run, runs
 
 PASS, REGRESSED, IMPROVED, INCONCLUSIVE = Outcome.PASS, Outcome.REGRESSED, Outcome.IMPROVED, Outcome.INCONCLUSIVE
@@ -123,6 +124,16 @@ def test_failures_are_not_the_machines() -> None:
         runs=paced(failing, 24), reference=Reference(label="baseline", runs=paced(runs(), 20), stored=True)
     )
     assert slow.has_not_regressed(metrics=["error_rate"]).outcome is REGRESSED
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "known"), [pytest.param(30, True, id="it computes"), pytest.param(1, False, id="it waits")]
+)
+def test_a_service_that_hardly_computes_is_not_the_machines(milliseconds: float, known: bool) -> None:
+    """Of a usual 55 ms, 1 ms of CPU time per answer cannot be what a slower machine made longer; 30 ms can."""
+    used = ServiceUsage(cpu_seconds=400 * milliseconds / 1000, peak_rss_bytes=1, processes=1, context_switches=1)
+    after = paced(runs(factor=1.3, resources=Resources(service=used)), 24)
+    assert (drift(paced(runs(), 20), after, alpha=0.05) is not None) == known
 
 
 def test_one_pair_says_nothing() -> None:
