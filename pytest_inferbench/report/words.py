@@ -38,7 +38,7 @@ MEANINGS = {
     "MET": "within the limit",
     "REGRESSED": "worse by more than the margin",
     "MISSED": "beyond the limit",
-    "INCONCLUSIVE": "too noisy to tell: neither fine nor worse",
+    "INCONCLUSIVE": "not decided: shown to be neither fine nor worse",
     "UNCERTAIN": "the interval holds the limit: it could not be told",
     "NO_BASELINE": "nothing to compare with on this machine",
     "INVALID": "the measurement itself failed: nothing is judged",
