@@ -15,7 +15,6 @@ from pytest_inferbench.capacity import Capacity, CapacitySearch
 from pytest_inferbench.costs import fitted
 from pytest_inferbench.deployment.lock import MachineLock
 from pytest_inferbench.disruption import DisruptionEvent
-from pytest_inferbench.drift import drift
 from pytest_inferbench.errors import BaselineError, NewerBaselineError, ValidationError
 from pytest_inferbench.events import Booting, Observer, Waiting
 from pytest_inferbench.fingerprint import Environment
@@ -27,7 +26,6 @@ from pytest_inferbench.seeds import stream
 from pytest_inferbench.selfcheck import SelfCheck, self_check
 from pytest_inferbench.slo import SLO
 from pytest_inferbench.trial import ITSELF, Load, Side, Trial, require_possible, run_trial
-from pytest_inferbench.validity import Finding
 from pytest_inferbench.verdict import Verdict
 from pytest_inferbench.workload import Workload
 
@@ -164,7 +162,7 @@ class Harness:
             why_not = "runs that are disrupted on purpose are no baseline; hold them against another side (--against)"
         return self._finish(test, load, candidate, other, pairs, stop, stored, why_not)
 
-    async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None = None) -> Capacity:
+    async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
         side = self.side(profile)
         boots = self.repeats if boots is None else boots
@@ -265,6 +263,7 @@ class Harness:
         if other is not None and other.name == ITSELF:
             rng = stream(self.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.repeats, alpha=self.policy.alpha, rng=rng)
+        moved = None if reference is None else reference.drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,
             profile=candidate.name,
@@ -273,7 +272,7 @@ class Harness:
             environment=self.environment,
             findings=(
                 *(finding for pair in pairs for trial in pair.values() for finding in trial.findings),
-                *_drifted(reference, runs, self.policy.alpha),
+                *(() if moved is None else moved.findings),
             ),
             reference=reference,
             no_reference=why_not,
@@ -328,12 +327,6 @@ class Harness:
             ),
             "",
         )
-
-
-def _drifted(reference: Reference | None, runs: Sequence[Run], alpha: float) -> tuple[Finding, ...]:
-    """Return what is to be said of a machine that changed since the baseline was recorded."""
-    moved = drift(reference.runs, runs, alpha=alpha) if reference is not None and reference.stored else None
-    return () if moved is None else moved.findings
 
 
 def _of_this_numpy(stored: Baseline, environment: Environment) -> tuple[Run, ...]:

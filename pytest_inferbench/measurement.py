@@ -53,6 +53,13 @@ class Reference:
     selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
 
+    def drift(self, runs: Sequence[Run], *, alpha: float) -> Drift | None:
+        """Return how the machine's own pace moved from a stored baseline to ``runs``; None where that is not known.
+
+        Sides that are measured in turns share whatever the machine does.
+        """
+        return drift(self.runs, runs, alpha=alpha) if self.stored else None
+
     def impacts(self, slo: SLO) -> tuple[Impact, ...]:
         """Return what the disruptions cost each run of this side, as `Measurement.impacts` does."""
         return _impacts(self.runs, self.events, slo)
@@ -156,7 +163,7 @@ class Measurement:
         level = self.policy.alpha if self.stop is None else self.stop.level
         change = compare_costs(self.reference.runs, self.runs, edges=edges, margin=tolerated, alpha=level)
         told = (change.explanation,) if change.explanation else ()
-        checks = allow_for(change.checks, self._drift())
+        checks = allow_for(change.checks, self.reference.drift(self.runs, alpha=self.policy.alpha))
         return self._verdict("regression", checks, about="cost curve of ", told=told)
 
     def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
@@ -170,22 +177,13 @@ class Measurement:
             margin=margin,
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
         )
-        return allow_for(compared, self._drift())
+        return allow_for(compared, self.reference.drift(self.runs, alpha=self.policy.alpha))
 
     def shifts(self) -> tuple[Shift, ...]:
         """Return how each part of the latency moved against the reference; empty where that is not known."""
         if self.reference is None or not self.valid:
             return ()
         return attribute(self.reference.runs, self.runs, alpha=self.policy.alpha)
-
-    def _drift(self) -> Drift | None:
-        """Return how the machine's own pace moved since a stored baseline; None where that is not known.
-
-        Sides that are measured in turns share whatever the machine does.
-        """
-        if self.reference is None or not self.reference.stored:
-            return None
-        return drift(self.reference.runs, self.runs, alpha=self.policy.alpha)
 
     def _verdict(
         self,
