@@ -138,8 +138,8 @@ class Batched:
         return respond(ticket, answer)
 
 
-# By default BentoML replaces its connections to another service after 100 requests or 300 seconds, and the requests that
-# are then on their way fail (bentoml 1.4.40).
+# By default BentoML replaces its connections to another service after 100 requests or 300 seconds, and the requests
+# that are then on their way fail (bentoml 1.4.40).
 @bentoml.service(
     name="BatchClassifier",
     workers=PROFILE.workers,
