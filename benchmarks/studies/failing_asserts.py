@@ -75,9 +75,9 @@ def main() -> None:
     """Print the page."""
     print("# A failing assert, before and after\n")
     print(
-        "This page compares the output of `assert mean < limit` with that of a verdict for the same requests. The latencies come\n"
-        "from a simulated single-server queue, with 5 runs of 400 requests for reference and candidate, seed 1. The command\n"
-        "`python benchmarks/studies/failing_asserts.py` printed this page.\n"
+        "This page compares the output of `assert mean < limit` with that of a verdict for the same requests. The\n"
+        "latencies come from a simulated single-server queue, with 5 runs of 400 requests for reference and candidate\n"
+        "(seed 1). The command `python benchmarks/studies/failing_asserts.py` printed this page.\n"
     )
     rng = np.random.default_rng(1)
     old, new = simulate(Cell(slower=1.12), 1, rng)
@@ -85,8 +85,8 @@ def main() -> None:
     found = measurement(slower, reference)
     example(
         "A limit is missed",
-        "The service takes 12 % longer for each request. The assert does not show by how much the limit is missed, for how "
-        "many requests, or whether chance could explain it.",
+        "The service takes 12 % longer for each request. The assert does not show by how much the limit is missed, for "
+        "how many requests, or whether chance could explain it.",
         f"assert {mean(slower)!r} < {LIMIT}",
         mean(slower) < LIMIT,
         found.meets(SLO(p95="350ms", error_rate="1%")),
