@@ -36,7 +36,7 @@ from pytest_inferbench.machine.probe import describe_environment
 from pytest_inferbench.workload.workload import Workload
 
 ROOT = Path(__file__).parents[2]
-SERIES = {"quiet": 0, "quiet again": 0, "one neighbour": 1, "two neighbours": 2}
+SERIES = {"quiet": 0, "quiet again": 0, "one busy process": 1, "two busy processes": 2}
 METRICS = ("p50", "p95")
 #: One thread that multiplies matrices for ever, or until its standard input closes: it does not outlive this script.
 BUSY = """
@@ -124,7 +124,10 @@ def main() -> None:
         rows += [[name, pace, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
     told = f"{options.boots} boots per series, {options.rate:g} requests/s for {options.duration:g} s"
     print(f"\n{environment.cpu}, {environment.cpus} CPUs. {told}.\n")
-    table(["machine", "its pace", "metric", "ratio", "without the pace", "with it"], rows)
+    table(
+        ["machine", "reference computation, ratio", "metric", "latency ratio", "without adjustment", "with adjustment"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

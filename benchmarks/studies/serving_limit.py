@@ -280,7 +280,15 @@ def main() -> None:
         f"\n{environment.cpu}, {environment.cpus} CPUs; the load generator runs on them too. One boot each, runs of "
         f"{options.seconds:g} s; equal load: {options.rate:g}/s.\n"
     )
-    columns = ["", "sustained /s (of raw)", "capacity /s (last step)", "p50 ms", "p95 ms", "n", "CPU ms/request"]
+    columns = [
+        "server",
+        "sustained /s (share of raw)",
+        "capacity /s (last step)",
+        "p50 ms",
+        "p95 ms",
+        "n",
+        "CPU ms/request",
+    ]
     raw = found.get(RAW, {}).get("sustained", float(np.nan))
     rows = [row(name, found[name], raw, options.seconds) for name in names if name in found]
     table([*columns, "goodput at 2 x capacity"], rows)

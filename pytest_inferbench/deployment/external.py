@@ -37,4 +37,4 @@ class ExternalService:
 
     def log_tail(self) -> str:
         """Say why there is no log."""
-        return "(the log of a service given by URL is not known here)"
+        return "(the log of a service given by URL is not available)"
