@@ -223,8 +223,8 @@ def _unqueued(pairing: Pairing) -> MeanEstimate | None:
 
 def _name_tail(pairing: Pairing, effect: Effect, metric: str, limit: float) -> Effect:
     """Say so where the tail regressed and the ordinary request did not."""
-    body = _unqueued(pairing)
-    if effect.low <= limit or body is None or body.mean >= limit or effect.centre - body.mean <= limit:
+    body = _unqueued(pairing) if effect.low > limit else None
+    if body is None or body.mean >= limit or effect.centre - body.mean <= limit:
         return effect
     note = (
         f"tail regression: {metric} x{math.exp(effect.centre):.2f}, but requests that met no queue "
@@ -239,9 +239,9 @@ def _advise_rate(pairing: Pairing, effect: Effect, metric: str, limit: float, al
     A queue at utilisation u multiplies a change of the service time by about 1 / (1 - u), so the ratio of the
     noise of the metric to that of the requests that met no queue tells u, and what u would be quiet enough.
     """
-    estimate, body = effect.estimate, _unqueued(pairing)
-    straddles = effect.low <= limit <= effect.high
-    if not straddles or estimate is None or body is None or body.sd == 0 or estimate.n < 3:
+    estimate = effect.estimate
+    body = _unqueued(pairing) if effect.low <= limit <= effect.high else None
+    if estimate is None or body is None or body.sd == 0 or estimate.n < 3:
         return effect
     factor = estimate.sd / body.sd
     half = (effect.high - effect.centre) / limit

@@ -9,10 +9,10 @@ from math import inf
 import numpy as np
 import pytest
 from scipy import stats
-from tests.unit.test_plan import runs
 
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.selfcheck import SelfCheck, detectable, self_check
+from tests.unit.judgement.test_stopping import runs
 
 
 def noisy(count: int, sd: float, seed: int) -> list[object]:
