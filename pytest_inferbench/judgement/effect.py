@@ -103,9 +103,11 @@ def estimate_effect(
         return _effect_of_failures(pairing, logs, metric, limit, margin, alpha)
     # Answers per second follow the schedule that both runs of a pair were given, whatever single requests show.
     shared = True if metric == "throughput" else share_requests(pairing) or None
-    estimate = _mean_log_change(before, after, logs, shared)
-    if metric == "throughput":
-        estimate = replace(estimate, mean=-estimate.mean)
+    first, second = (before, after) if metric != "throughput" else (after, before)
+    if (before > 0).all() and (after > 0).all():
+        estimate = mean_of_changes(np.log(first), np.log(second), shared=shared)
+    else:  # 0 on both sides of a pair is no change, and has no logarithm of its own
+        estimate = mean_of_values(logs)
     effect = _from_mean(estimate, limit, alpha)
     if metric == "throughput" or before.size < 2:
         return effect
@@ -120,14 +122,6 @@ def estimate_effect(
 def _from_mean(estimate: MeanEstimate, limit: float, alpha: float) -> Effect:
     low, high = estimate.interval(alpha)
     return Effect(estimate.mean, low, high, estimate.p_above(limit), estimate.p_below(-limit), estimate)
-
-
-def _mean_log_change(
-    before: NDArray[np.float64], after: NDArray[np.float64], logs: NDArray[np.float64], shared: bool | None
-) -> MeanEstimate:
-    if (before > 0).all() and (after > 0).all():
-        return mean_of_changes(np.log(before), np.log(after), shared=shared)
-    return mean_of_values(logs)  # 0 on both sides of a pair is no change, and has no logarithm of its own
 
 
 def _effect_on_errors(pairing: Pairing, margin: float, alpha: float) -> Effect:
