@@ -12,7 +12,7 @@ from pytest_inferbench.judgement.comparison import Comparison
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.quantiles import quantile
 
 __all__ = ["Drift", "allow_for", "drift"]
@@ -74,7 +74,7 @@ def drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float) -
     logs = [math.log(after / before) for before, after in zip(*paces, strict=False)]
     if len(logs) < 2:
         return None
-    change = paired_mean(np.array(logs))
+    change = mean_of_values(np.array(logs))
     low, high = change.interval(alpha)
     return Drift(math.exp(change.mean), (_exp(low), _exp(high)), len(logs))
 
