@@ -21,7 +21,6 @@ _LAGS = 10
 _STRETCHES = 5
 #: Chosen by simulation, see `effective_size`.
 _POWER = 1.25
-_RELIEF = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +40,42 @@ def percentile_bounds(runs: Sequence[NDArray[np.float64]], p: float, alpha: floa
     """Bound the latency that a share ``p`` of all requests does not exceed. ``runs``: latencies in seconds in arrival
     order, each of shape (n_k,), n_k >= 1, +inf where the request failed; a single run is cut into five stretches.
 
-    The interval holds exactly those limits L of which neither "more than 1 - p of all requests take longer than L"
-    nor "fewer do" is shown. Whether a request takes longer than L is a proportion; its bounds are those of Clopper
-    and Pearson (1934) for as many independent requests as these ones count for (`effective_size`; Korn and Graubard
-    1998 have it so for surveys of clusters, Woodruff 1952 the inversion to a percentile). Nothing is interpolated
-    and no quantile of a single run enters, so that short runs do not make the percentile look low.
+    The interval holds those limits L of which neither "more than 1 - p of all requests take longer than L" nor "fewer
+    do" is shown. Whether a request takes longer than L is a proportion; its bounds are those of Clopper and Pearson
+    (1934) for as many independent requests as these ones count for (`effective_size`; Korn and Graubard 1998 have it
+    so for surveys of clusters, Woodruff 1952 the inversion to a percentile). Nothing is interpolated and no quantile
+    of a single run enters, so that short runs do not make the percentile look low.
+
+    Boots of different speed make that blunt: every late request is one of the slowest boot. Where less is left to
+    bound once each run is divided by its median, the upper end is that of these ratios, times the bound of the mean
+    speed (Student's t of the log medians) and a spread of the boots that is wider than the observed one by
+    (t / z)^2, as few boots tell little of it. Both ends by themselves err in far less than ``alpha`` of cases where
+    the other is the smaller; `benchmarks/studies/slo_calibration.py` shows what the smaller of the two does.
     """
+    parts = stretches(runs)
+    low, high, effective = _by_share(parts, p, alpha)
+    k = len(parts)
+    medians = np.array([float(np.median(part)) for part in parts])
+    if k > 1 and np.isfinite(medians).all() and (medians > 0).all():
+        speeds = np.log(medians)
+        ratios = [part / median for part, median in zip(parts, medians, strict=True)]
+        _, bound, counted = _by_share(ratios, p, alpha)
+        scale = _uncertainty(k, alpha)
+        centre, off = float(speeds.mean()), speeds - speeds.mean()
+        spread = _spread(np.sort(np.concatenate(ratios)), scale**2 * math.sqrt(k / (k - 1)) * off, p)
+        half = -float(special.stdtrit(k - 1, alpha)) * float(speeds.std(ddof=1)) / math.sqrt(k)
+        by_speed = bound * spread * math.exp(centre + half)
+        if by_speed < high:
+            high, effective = by_speed, max(counted, effective)
+    return PercentileBounds(low, high, effective)
+
+
+def _by_share(runs: Sequence[NDArray[np.float64]], p: float, alpha: float) -> tuple[float, float, float]:
+    """Return both ends by the share of late requests among all, and as how many requests these count."""
     ordered = np.sort(np.concatenate(runs))
     n = ordered.size
     quantile = ordered[max(math.ceil(p * n - 1e-9), 1) - 1]
-    beyond = [run > quantile if math.isfinite(quantile) else np.isinf(run) for run in stretches(runs)]
+    beyond = [run > quantile if math.isfinite(quantile) else np.isinf(run) for run in runs]
     effective = effective_size(beyond, alpha)
     share = 1 - p
 
@@ -60,6 +85,7 @@ def percentile_bounds(runs: Sequence[NDArray[np.float64]], p: float, alpha: floa
         return found < effective and bool(special.betainc(found + 1, effective - found, share) >= 1 - alpha)
 
     def many(count: int) -> bool:
+        """Return whether ``count`` requests beyond a limit show that more than 1 - p are."""
         found = count / n * effective
         return bool(special.betainc(found, effective - found + 1, share) <= alpha) if count else False
 
@@ -67,7 +93,26 @@ def percentile_bounds(runs: Sequence[NDArray[np.float64]], p: float, alpha: floa
     above = _first(n + 1, many)
     high = math.inf if below == 0 else float(ordered[n - below])
     low = 0.0 if above > n else float(ordered[n - above])
-    return PercentileBounds(low, high, effective)
+    return low, high, effective
+
+
+def _spread(ratios: NDArray[np.float64], off: NDArray[np.float64], p: float) -> float:
+    """Return by which factor the ``p`` quantile of sorted ``ratios`` grows where boots are faster and slower by the
+    logarithms ``off``; at least 1."""
+    alone = ratios[max(math.ceil(p * ratios.size - 1e-9), 1) - 1]
+    if not math.isfinite(alone) or alone <= 0:
+        return 1.0
+    low, high = 0.0, float(np.abs(off).max())
+    for _ in range(50):
+        middle = (low + high) / 2
+        within = np.searchsorted(ratios, alone * np.exp(middle - off), side="right").mean() / ratios.size
+        low, high = (low, middle) if within >= p else (middle, high)
+    return math.exp(high)
+
+
+def _uncertainty(k: int, alpha: float) -> float:
+    """Return how much more a bound must allow for a spread that is known by ``k`` runs only: t / z, 1 for many."""
+    return float(special.stdtrit(k - 1, alpha) / special.ndtri(alpha))
 
 
 def effective_size(events: Sequence[NDArray[np.bool_]], alpha: float) -> float:
@@ -75,15 +120,15 @@ def effective_size(events: Sequence[NDArray[np.bool_]], alpha: float) -> float:
 
     ``events``: per run, whether it happened to each request, in arrival order. With N requests in K runs it is
 
-        min(N, N / W^1.25, 1.1 (z / t)^2 N / B^1.25),
+        min(N, N / W^1.25, (z / t)^2 N / B^1.25),
 
     where W is the variance of the share by the autocorrelation within the runs (ten lags), B that by the differences
     between the runs, both over that of N independent requests, and t and z are the quantiles of Student's t with
     K - 1 degrees of freedom and of the normal distribution (Korn and Graubard 1998, who have B to the power of one
     and no W). B sees all there is to see with K - 1 degrees of freedom; W sees queues, with many. The share of late
-    requests is skewed the more the more they cluster, which is what the power is for. 1.25 and 1.1 were chosen by
-    simulated queues so that a limit at the true percentile is called met in at most 5.5 %;
-    `benchmarks/studies/slo_calibration.py` has others.
+    requests is skewed the more the more they cluster, which is what the power is for. 1.25 was chosen by simulated
+    queues so that a limit at the true percentile is called met in at most 5.5 %;
+    `benchmarks/studies/slo_calibration.py` draws others.
     """
     sizes = np.array([run.size for run in events], dtype=np.float64)
     n, k = float(sizes.sum()), len(events)
@@ -97,8 +142,8 @@ def effective_size(events: Sequence[NDArray[np.bool_]], alpha: float) -> float:
     )
     within = max(1 + 2 * covariance / (n * variance), 1.0)
     between = sum(float(one.sum()) ** 2 for one in residuals) * k / (k - 1) / (n * variance)
-    ratio = float(special.ndtri(alpha) / special.stdtrit(k - 1, alpha))
-    return float(min(n / within**_POWER, _RELIEF * ratio**2 * n / max(between, 1e-9) ** _POWER))
+    known = n / max(between, 1e-9) ** _POWER / _uncertainty(k, alpha) ** 2
+    return float(min(n / within**_POWER, known))
 
 
 def stretches(runs: Sequence[NDArray[T]]) -> list[NDArray[T]]:
