@@ -93,12 +93,13 @@ class Reporting:
         if settings.markdown is not None or (settings.step_summary is not None and anything):
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown
 
-            for flag, file, write in (
-                ("--inferbench-markdown", settings.markdown, write_markdown),
-                ("GITHUB_STEP_SUMMARY", settings.step_summary if anything else None, append_markdown),
-            ):
-                if file is not None:
-                    yield flag, file, lambda path, write=write: write(path, markdown(self._records, self._capacities))
+            def text() -> str:
+                return markdown(self._records, self._capacities)
+
+            if settings.markdown is not None:
+                yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text())
+            if settings.step_summary is not None and anything:
+                yield "GITHUB_STEP_SUMMARY", settings.step_summary, lambda path: append_markdown(path, text())
 
     def _prune(self, ours: InferbenchSession) -> list[str]:
         """Return what to say about stored baselines whose test is gone, after removing them if that was asked for."""
@@ -136,7 +137,7 @@ class Reporting:
 
         terminalreporter.section("inferbench")
         try:
-            lines = summary(self._records, self._capacities)
+            lines = list(summary(self._records, self._capacities))
         except Exception as error:  # noqa: BLE001  # pytest's own summary, and what was written, still follow
             terminalreporter.write_line(f"the summary could not be made: {type(error).__name__}: {error}", red=True)
             lines = []
