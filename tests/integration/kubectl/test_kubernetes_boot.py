@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from stand_in_cluster import LABELS, OVERLAY, Cluster
 
+from pytest_inferbench.deployment.kubernetes import leftovers
 from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
-from pytest_inferbench.deployment.kubernetes.service import leftovers
 from pytest_inferbench.errors import DeploymentError
 
 
