@@ -199,6 +199,7 @@ class KubernetesService:
             if problem := state.diagnose(objects, events):
                 raise self._error(f"does not start: {problem.message}", problem)
             line = state.summary(objects, events)
+            tell(line)
             if time.monotonic() > deadline:
                 late = [item["metadata"]["name"] for item in objects if item["kind"] == "Pod"]
                 raise self._error(
@@ -206,7 +207,6 @@ class KubernetesService:
                     "only needs more time",
                     Problem(message=line, pod=late[0] if late else None),
                 )
-            tell(line)
             time.sleep(_POLL_SECONDS)
 
     def _find_way_in(self, deadline: float, tell: Callable[[str], None]) -> None:
