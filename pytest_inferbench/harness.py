@@ -229,7 +229,7 @@ class Harness:
                 reference: Sequence[Run] = () if stored is None else stored.runs
                 if other is not None:
                     reference = [pair["reference"].run for pair in pairs]
-                stop = plan.stop(reference, [pair["candidate"].run for pair in pairs], spent=spent)
+                stop = plan.stop(reference, [pair["candidate"].run for pair in pairs], spent=spent, stored=other is None)
                 if stop is not None:
                     return stop
             seed = self.seed + len(pairs)
@@ -263,7 +263,7 @@ class Harness:
         if other is not None and other.name == ITSELF:
             rng = stream(self.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.repeats, alpha=self.policy.alpha, rng=rng)
-        moved = None if reference is None else reference.drift(runs, alpha=self.policy.alpha)
+        moved = None if reference is None else reference.machine_drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,
             profile=candidate.name,

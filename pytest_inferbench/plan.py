@@ -73,8 +73,12 @@ class Plan:
         """The number of pairs after which the measurement ends in any case."""
         return self.looks[-1]
 
-    def stop(self, reference: Sequence[Run], candidate: Sequence[Run], *, spent: bool) -> Stop | None:
+    def stop(
+        self, reference: Sequence[Run], candidate: Sequence[Run], *, spent: bool, stored: bool = False
+    ) -> Stop | None:
         """Return why to end now, after ``candidate`` runs, or None to go on. ``spent``: the budget has ended.
+
+        ``stored``: the reference is a baseline, not the other system of this session.
 
         ``reference`` is empty where there is nothing to compare with: then only the last look and the budget count.
         """
@@ -97,6 +101,7 @@ class Plan:
             alpha=self.alpha,
             looks=self.looks,
             final=pairs not in self.looks or spent,
+            stored=stored,
         )
         if decision.next_look is not None:
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cell", "simulate"]
+__all__ = ["Cell", "simulate", "simulate_with_arrivals"]
 
 Array = NDArray[np.float64]
 
@@ -39,6 +39,12 @@ class Cell:
 
 def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return the latencies of both sides, reference first, each of shape (comparisons, pairs, requests)."""
+    _, reference, candidate = simulate_with_arrivals(cell, comparisons, rng)
+    return reference, candidate
+
+
+def simulate_with_arrivals(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Return when the candidate's requests were due, and the latencies as `simulate` does; all of its shape."""
     shape = (comparisons, cell.pairs, cell.requests)
     gaps, sizes = _gaps(cell, shape, rng), _sizes(shape, rng)
     sides = []
@@ -53,7 +59,7 @@ def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Ar
             if cell.tail:
                 service = np.where(rng.random(shape) < 0.02, 5 * service, service)
         sides.append(_sojourn(gaps, service))
-    return sides[0], sides[1]
+    return np.cumsum(gaps, axis=-1), sides[0], sides[1]
 
 
 def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
