@@ -15,13 +15,13 @@ from pytest_inferbench.outcome import Outcome
 from pytest_inferbench.run import Run
 from pytest_inferbench.stats.combined import Combined, mean_of
 from pytest_inferbench.stats.quantiles import quantile, smooth_quantiles
-from pytest_inferbench.stats.replay import Replay, log_factor_that_gives, mm1_log_factor, replay
+from pytest_inferbench.stats.replay import Replay, log_factor_that_gives, mm1_log_change, mm1_log_factor, replay
 from pytest_inferbench.validity import Finding
 
 if TYPE_CHECKING:
     from pytest_inferbench.comparison import Comparison
 
-__all__ = ["MachineDrift", "discount", "machine_drift"]
+__all__ = ["MachineDrift", "discount", "machine_drift", "machine_that_explains"]
 
 #: CPU time per answer, as a share of a usual latency: a service that computes for less of it waits for something else.
 _COMPUTING = 0.1
@@ -114,38 +114,38 @@ def _computes(reference: Sequence[Run], candidate: Sequence[Run]) -> bool:
     return not math.isfinite(usual) or sum(used) / answers >= _COMPUTING * usual
 
 
-def discount(check: Comparison, drift: MachineDrift | None, reference: Sequence[Run]) -> Comparison:
+def discount(
+    check: Comparison, drift: MachineDrift | None, reference: Sequence[Run], *, explains: Combined | None = None
+) -> Comparison:
     """Return ``check`` with INCONCLUSIVE for what the machine's own change may explain; not that of an error rate.
 
-    For each pair it is worked out how much slower the machine would have to be to explain the change alone: by
-    replaying ``reference``, the paired runs of the reference in the order of ``check.pair_ratios``, or, for what a
-    replay does not tell, by the formula of an M/M/1 queue. Both are logarithms of a factor of the machine's speed, so
-    that their uncertainties add up in one place.
+    ``reference``: the paired runs of the reference, in the order of ``check.pair_ratios``. ``explains``: what
+    `machine_that_explains` returns for them, where that is known already.
 
-    REGRESSED stands if the machine alone is excluded at half of alpha, and what is left of the change without it
-    is estimated to be above the margin. On a machine that got faster by more than the margin beyond chance, PASS and
+    REGRESSED stands if a machine that explains the change alone is excluded at half of alpha, as a difference of two
+    logarithms of the machine's speed with one standard error (Welch), and if what is left of the change on the machine
+    as it is granted is above the margin. On a machine that got faster by more than the margin beyond chance, PASS and
     IMPROVED stand only if they would without that.
     """
     if drift is None or check.metric == "error_rate" or not reference:
         return check
     limit = math.log1p(check.margin)
     if check.outcome is Outcome.REGRESSED:
-        needed = _needed(check, reference, 0.0)
-        if needed is None:
+        explains = machine_that_explains(check, reference) if explains is None else explains
+        if explains is None:
             return check
-        left, beyond = needed.minus(drift.granted), _needed(check, reference, limit)
-        excluded = left.interval(_LEVEL * check.alpha)[0] > 0
-        if excluded and beyond is not None and beyond.value > drift.granted.value:
+        excluded = explains.minus(drift.granted).interval(_LEVEL * check.alpha)[0] > 0
+        if excluded and _left(check, reference, drift.granted.value) > limit:
             return check
         low, high = drift.interval
         reason = (
             f"the machine's reference computation takes x{drift.ratio:.3f} ({low:.3f} to {high:.3f}) as long now, and "
-            f"a machine that takes x{_exp(needed.value):.3f} as long explains the change alone"
+            f"a machine that takes x{_exp(explains.value):.3f} as long explains the change alone"
         )
     elif check.outcome in (Outcome.PASS, Outcome.IMPROVED) and drift.faster(check.margin):
-        if _excluded_above(_needed(check, reference, -limit), drift, check.alpha):
+        if _below(machine_that_explains(check, reference, but=-limit), drift, check.alpha):
             return check
-        if _excluded_above(_needed(check, reference, limit), drift, check.alpha):
+        if _below(machine_that_explains(check, reference, but=limit), drift, check.alpha):
             return replace(check, outcome=Outcome.PASS)
         reason = "a machine that is so much faster may hide a regression"
     else:
@@ -153,23 +153,37 @@ def discount(check: Comparison, drift: MachineDrift | None, reference: Sequence[
     return replace(check, outcome=Outcome.INCONCLUSIVE, reasons=(reason, *check.reasons), more_pairs=None, drifted=True)
 
 
-def _excluded_above(needed: Combined | None, drift: MachineDrift, alpha: float) -> bool:
-    """Return whether the service's own change lies below what ``needed`` was worked out for, beyond chance."""
-    return needed is not None and needed.minus(drift.log).interval(alpha)[1] < 0
+def machine_that_explains(check: Comparison, reference: Sequence[Run], *, but: float = 0.0) -> Combined | None:
+    """Return log f, over the pairs, of a machine that takes f times as long and so explains the change alone.
+
+    ``but``: all of the change but this logarithm. Each pair's run of the reference is replayed; where a replay does
+    not tell the metric, the formula of an M/M/1 queue stands in. None: fewer than two pairs tell anything.
+    """
+    logs = [_log_factor(check.metric, queue, change - but) for queue, change in _changes(check, reference)]
+    return mean_of(np.array(logs)) if len(logs) > 1 else None
 
 
-def _needed(check: Comparison, reference: Sequence[Run], shift: float) -> Combined | None:
-    """Return log f, over the pairs, of the machine that explains all of the change but ``shift``; None: too few."""
+def _below(explains: Combined | None, drift: MachineDrift, alpha: float) -> bool:
+    """Return whether the machine took more of the change than ``explains``, beyond chance."""
+    return explains is not None and explains.minus(drift.log).interval(alpha)[1] < 0
+
+
+def _left(check: Comparison, reference: Sequence[Run], log_factor: float) -> float:
+    """Return the mean log change that is left on a machine that takes exp(``log_factor``) times as long."""
+    return math.fsum(
+        max(change, -_LOST) - _explained(check.metric, queue, log_factor) for queue, change in _changes(check, reference)
+    ) / check.pairs
+
+
+def _changes(check: Comparison, reference: Sequence[Run]) -> list[tuple[Replay | None, float]]:
+    """Return each pair's queue (None: a closed loop) and log change for the worse, without those that are undefined."""
     queues = [None if run.closed_loop else replay(run.scheduled_ns / 1e9, run.latencies) for run in reference]
     if len(queues) != len(check.pair_ratios):  # a check of other runs than these: their usual utilisation stands in
         open_loops = sorted((q for q in queues if q is not None), key=lambda q: q.utilisation)
         queues = [open_loops[len(open_loops) // 2] if open_loops else None] * len(check.pair_ratios)
-    logs = []
-    for queue, ratio in zip(queues, check.pair_ratios, strict=True):
-        change = -_log(ratio) if check.metric == "throughput" else _log(ratio)
-        if not math.isnan(change):
-            logs.append(_log_factor(check.metric, queue, change - shift))
-    return mean_of(np.array(logs)) if len(logs) > 1 else None
+    sign = -1 if check.metric == "throughput" else 1
+    changes = [sign * _log(ratio) for ratio in check.pair_ratios]
+    return [(queue, change) for queue, change in zip(queues, changes, strict=True) if not math.isnan(change)]
 
 
 def _log_factor(metric: str, queue: Replay | None, change: float) -> float:
@@ -181,6 +195,14 @@ def _log_factor(metric: str, queue: Replay | None, change: float) -> float:
     if figure is None or math.isinf(change):
         return min(mm1_log_factor(change, queue.utilisation), _LOST)
     return log_factor_that_gives(figure, change)
+
+
+def _explained(metric: str, queue: Replay | None, log_factor: float) -> float:
+    """Return the log change of one pair's metric on a machine that takes exp(``log_factor``) times as long."""
+    if queue is None:
+        return log_factor
+    figure = _figure(metric, queue)
+    return mm1_log_change(log_factor, queue.utilisation) if figure is None else figure(math.exp(log_factor))
 
 
 def _figure(metric: str, queue: Replay) -> Callable[[float], float] | None:

@@ -5,7 +5,7 @@
 Prints Markdown tables on simulated queues (one server, Poisson arrivals, 6 requests/s, 5 runs a system, 1 % noise
 between boots, 5 % jitter per request, margin 5 %): "same session" is the verdict without any discount, "before" is the
 discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two thirds makes of a
-machine as slow as the upper end of its interval), "now" is `compare(..., stored=True)`. Every figure is the share of n
+machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`. Every figure is the share of n
 comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 % interval of "now". Minutes;
 --quick takes seconds.
 """
@@ -26,6 +26,7 @@ from queues import Cell, simulate_with_arrivals
 
 from pytest_inferbench import Outcome, Run, compare
 from pytest_inferbench.comparison import Comparison
+from pytest_inferbench.drift import discount, machine_drift, machine_that_explains
 from pytest_inferbench.stats.paired import paired_mean
 
 Array = NDArray[np.float64]
@@ -100,10 +101,12 @@ def regressed(
         if plain.outcome is not Outcome.REGRESSED:
             continue
         counts["same session", 0.0] += 1
+        explains = machine_that_explains(plain, reference)  # of the latencies only, and so the same for every jitter
         for jitter in jitters:
             sides = read(reference, 1.0, jitter, rng), read(candidate, truth.machine, jitter, rng)
+            now = discount(plain, machine_drift(*sides, alpha=plain.alpha), sides[0], explains=explains)
             counts["before", jitter] += before(plain, *sides)
-            counts["now", jitter] += compare(*sides, metric=metric, stored=True).outcome is Outcome.REGRESSED
+            counts["now", jitter] += now.outcome is Outcome.REGRESSED
     return counts
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Replay", "log_factor_that_gives", "mm1_log_factor", "replay"]
+__all__ = ["Replay", "log_factor_that_gives", "mm1_log_change", "mm1_log_factor", "replay"]
 
 _CLOSE = 1e-4  # of a logarithm: 0.01 %
 _STEPS = 60
@@ -96,13 +96,14 @@ def log_factor_that_gives(change: Callable[[float], float], wanted: float) -> fl
     return middle
 
 
-def mm1_log_factor(wanted: float, utilisation: float) -> float:
-    """Return log f for which the mean latency of an M/M/1 queue at ``utilisation`` grows by exp(``wanted``).
+def mm1_log_change(log_factor: float, utilisation: float) -> float:
+    """Return log of f (1 - u) / (1 - f u): by what the mean latency of an M/M/1 queue at utilisation u grows if all
+    work takes f times as long; infinite from saturation on."""
+    left = 1 - math.exp(min(log_factor, 700.0)) * utilisation
+    return log_factor + math.log((1 - utilisation) / left) if left > 0 and utilisation < 1 else math.inf
 
-    From f (1 - u) / (1 - f u) = exp(wanted): what remains where a run cannot be replayed for a metric. An infinite
-    ``wanted`` takes saturation, f = 1 / u; infinite if u is 0.
-    """
-    if not 0 <= utilisation <= 1:
-        raise ValueError(f"a utilisation lies between 0 and 1, got {utilisation!r}")
+
+def mm1_log_factor(wanted: float, utilisation: float) -> float:
+    """Return log f for which `mm1_log_change` is ``wanted``; for an infinite one that of saturation, f = 1 / u."""
     share = (1 - utilisation) * math.exp(-max(wanted, -700.0)) + utilisation
     return -math.log(share) if share > 0 else math.inf
