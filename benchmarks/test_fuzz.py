@@ -11,7 +11,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pytest_inferbench.offender import find_offender
+from pytest_inferbench.fuzz.slowest_payload import find_slowest_payload
 from pytest_inferbench.strategies import blank_texts, hostile_bodies, texts, texts_by_tokens
 from service.model.tokenizer import obtain
 from service.text.payloads import texts_by_token_length
@@ -99,11 +99,11 @@ def test_no_payload_up_to_512_tokens_is_slower_than_the_slo(client, tokens, caps
         response = client.post("/classify", json={"text": text})
         return time.perf_counter() - started if response.status_code == 200 else float("inf")
 
-    found = find_offender(
+    found = find_slowest_payload(
         texts_by_tokens(tokens, low=3, high=512), seconds, within="1s", control=QUICK, examples=150, key=b"slo"
     )
     with capsys.disabled():
-        tight = find_offender(
+        tight = find_slowest_payload(
             texts_by_tokens(tokens, low=3, high=512), seconds, within="60ms", control=QUICK, examples=60, key=b"tight"
         )
         told = "none" if tight is None else f"{tokens(tight.payload)} tokens: {tight!r}"

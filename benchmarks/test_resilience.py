@@ -24,8 +24,8 @@ from pytest_inferbench import (
     Scale,
     SlowNetwork,
 )
-from pytest_inferbench.quantity import format_seconds
 from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.units import format_seconds
 
 pytestmark = pytest.mark.resilience
 

@@ -22,15 +22,21 @@ EXAMPLES = DOCS / "examples"
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>[^>]+?) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".sh": "sh"}
 
-#: The headings under which public names stand, in this order; the modules are those of ``pytest_inferbench._MODULES``.
+#: The headings under which public names stand, in this order; the modules are those of ``__init__.pyi``.
 _HEADINGS = {
-    "Arrival processes": ("arrivals", "varying", "trace"),
-    "Workload and load": ("workload", "loadgen"),
-    "Runs and measurements": ("run", "measurement", "validity", "fingerprint"),
-    "Objectives and comparisons": ("slo", "verdict"),
-    "Disruptions": ("disruption", "resilience"),
+    "Arrival processes": ("workload.arrivals", "workload.varying", "workload.trace"),
+    "Workload and load": ("workload.workload", "loadgen.generator", "loadgen.progress", "loadgen.target"),
+    "Runs and measurements": (
+        *("runs.run", "judgement.measurement", "judgement.cost_curve", "judgement.validity", "runs.environment"),
+    ),
+    "Objectives and comparisons": ("judgement.slo", "judgement.comparison", "judgement.outcome", "judgement.verdict"),
+    "Disruptions": ("disruption", "judgement.resilience"),
+    "Payloads": ("fuzz.slowest_payload",),
     "Errors": ("errors",),
 }
+#: What fixtures hand out is described in fixtures.md.
+_HANDLES = ("harness.handles", "harness.capacity")
+_STUB = re.compile(r"^from \.([\w.]+) import (\w+) as \2$", re.MULTILINE)
 #: Definitions of the schema that have no keys of their own.
 _PLAIN = {
     "number": "number",
@@ -63,7 +69,7 @@ def _file(name: str) -> str:
 
 
 def _options() -> str:
-    from pytest_inferbench.options import OPTIONS
+    from pytest_inferbench.plugin.options import OPTIONS
 
     rows = []
     for option in OPTIONS:
@@ -77,19 +83,22 @@ def _options() -> str:
 
 
 def _fixtures() -> str:
-    module = import_module("pytest_inferbench.fixtures")
+    module = import_module("pytest_inferbench.plugin.fixtures")
     names = [name for name in module.__all__ if name != "DEFAULT_WORKLOADS"]
     return "\n\n".join(f"### `{name}`\n\n{_prose(getattr(module, name))}" for name in names)
 
 
 def _handles() -> str:
-    module = import_module("pytest_inferbench.handles")
-    found = [*(getattr(module, name) for name in module.__all__), import_module("pytest_inferbench.capacity").Capacity]
+    module = import_module("pytest_inferbench.harness.handles")
+    found = [
+        *(getattr(module, name) for name in module.__all__),
+        import_module("pytest_inferbench.harness.capacity").Capacity,
+    ]
     return "\n\n".join(_described(one.__name__, one, constructor=False) for one in found)
 
 
 def _workloads() -> str:
-    from pytest_inferbench.fixtures import DEFAULT_WORKLOADS
+    from pytest_inferbench.plugin.fixtures import DEFAULT_WORKLOADS
 
     rows = [
         (f"`{name}`", f"{w['rate']:g}/s", f"{w['cv']:g}", f"{w['duration']:g}s")
@@ -100,10 +109,12 @@ def _workloads() -> str:
 
 def _python() -> str:
     package = import_module("pytest_inferbench")
+    stub = Path(str(package.__file__)).with_suffix(".pyi").read_text(encoding="utf-8")
     places = {module: heading for heading, modules in _HEADINGS.items() for module in modules}
     chosen: dict[str, list[str]] = {heading: [] for heading in _HEADINGS}
-    for name in package.__all__:
-        chosen[places[package._HOME[name]]].append(name)
+    for module, name in sorted(_STUB.findall(stub), key=lambda found: found[1]):
+        if module not in _HANDLES:
+            chosen[places[module]].append(name)
     return "\n\n".join(
         "\n\n".join([f"## {heading}", *(_described(name, getattr(package, name)) for name in names)])
         for heading, names in chosen.items()

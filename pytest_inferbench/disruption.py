@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from typing import Literal
 
 from pytest_inferbench.errors import ValidationError
-from pytest_inferbench.quantity import format_seconds, parse_seconds
+from pytest_inferbench.units import format_seconds, parse_seconds
 
 __all__ = [
     "CLUSTER_ONLY",

@@ -15,9 +15,9 @@ import numpy as np
 from gate_calibration import share, table
 from numpy.typing import NDArray
 
-from pytest_inferbench.costs import CostChange, compare_costs, cost_curve
-from pytest_inferbench.outcome import Outcome
-from pytest_inferbench.run import Run
+from pytest_inferbench.judgement.cost_curve import CostChange, compare_costs, cost_curve
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.runs.run import Run
 
 Curve = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 

@@ -11,11 +11,11 @@ import numpy as np
 from queues import Cell, simulate
 
 from pytest_inferbench import SLO, Run
-from pytest_inferbench.arrivals import Poisson
-from pytest_inferbench.fingerprint import Environment
-from pytest_inferbench.measurement import Measurement, Reference
-from pytest_inferbench.run import Failure
-from pytest_inferbench.workload import Workload
+from pytest_inferbench.judgement.measurement import Measurement, Reference
+from pytest_inferbench.runs.environment import Environment
+from pytest_inferbench.runs.run import Failure
+from pytest_inferbench.workload.arrivals import Poisson
+from pytest_inferbench.workload.workload import Workload
 
 MEAN_SERVICE = 0.1
 LIMIT = 0.175

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from queues import Cell, simulate
 from scipy import stats
 
-from pytest_inferbench.comparison import Comparison, compare
-from pytest_inferbench.outcome import Outcome
-from pytest_inferbench.sequential import LOOKS, sequential_decision
+from pytest_inferbench.judgement.comparison import Comparison, compare
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.stopping import LOOKS, sequential_decision
 from pytest_inferbench.stats.proportions import clopper_pearson
 
 Array = NDArray[np.float64]

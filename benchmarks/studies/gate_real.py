@@ -28,15 +28,15 @@ from gate_calibration import ALTERNATIVES, share, table
 
 from benchmarks.conftest import texts_like_the_benchmarks
 from pytest_inferbench import Outcome, Poisson, Run, Target, compare
-from pytest_inferbench.baselines import Baseline, BaselineStore
+from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
-from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.environment import describe_environment
 from pytest_inferbench.events import Booting
-from pytest_inferbench.project import read_project
-from pytest_inferbench.selfcheck import self_check
-from pytest_inferbench.trial import Load, Side, run_trial
-from pytest_inferbench.workload import Workload
+from pytest_inferbench.harness.trial import Load, Side, run_trial
+from pytest_inferbench.judgement.selfcheck import self_check
+from pytest_inferbench.machine.lock import MachineLock
+from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.storage.baselines import Baseline, BaselineStore
+from pytest_inferbench.workload.workload import Workload
 
 ROOT = Path(__file__).parents[2]
 SLOWER = {"unchanged": 0.0, "5 % slower": 0.05, "10 % slower": 0.1, "20 % slower": 0.2}

@@ -41,9 +41,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_inferbench.arrivals import Poisson, Schedule
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.loadgen.pacing import exact_event_loop
+from pytest_inferbench.workload.arrivals import Poisson, Schedule
 
 LAW_SECONDS, STALL_AFTER, STALL_SECONDS, LAW_RATE = 0.005, 5.0, 0.5, 200
 CONNECTIONS = 16

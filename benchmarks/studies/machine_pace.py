@@ -25,15 +25,15 @@ from gate_calibration import table
 
 from benchmarks.conftest import texts_like_the_benchmarks
 from pytest_inferbench import Measurement, Poisson, Run, Target
+from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
-from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.drift import drift
-from pytest_inferbench.environment import describe_environment
 from pytest_inferbench.events import Booting
-from pytest_inferbench.measurement import Reference
-from pytest_inferbench.project import read_project
-from pytest_inferbench.trial import Load, Side, run_trial
-from pytest_inferbench.workload import Workload
+from pytest_inferbench.harness.trial import Load, Side, run_trial
+from pytest_inferbench.judgement.machine_drift import drift
+from pytest_inferbench.judgement.measurement import Reference
+from pytest_inferbench.machine.lock import MachineLock
+from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.workload.workload import Workload
 
 ROOT = Path(__file__).parents[2]
 SERIES = {"quiet": 0, "quiet again": 0, "one neighbour": 1, "two neighbours": 2}

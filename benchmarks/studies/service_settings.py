@@ -32,15 +32,15 @@ from gate_calibration import table
 from serving_limit import IN_FLIGHT, LIMIT_SECONDS, ROOT, texts
 
 from pytest_inferbench import Poisson, Target
+from pytest_inferbench.config.profile import Profile, resolve_profile
+from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
-from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.environment import describe_environment
+from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.loadgen import LoadGenerator
-from pytest_inferbench.profile import Profile, resolve_profile
-from pytest_inferbench.project import read_project
-from pytest_inferbench.resources import measured_resources
+from pytest_inferbench.machine.lock import MachineLock
+from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.machine.resource_meter import measured_resources
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.warmup import warm_up
 
 SHIPPED = "optimized"
 REFERENCE = "optimized, nobody refused"

@@ -36,18 +36,18 @@ from gate_calibration import table
 
 from benchmarks.conftest import texts_like_the_benchmarks
 from pytest_inferbench import SLO, Poisson, Run, Target
-from pytest_inferbench.capacity import CapacitySearch
+from pytest_inferbench.config.profile import Profile
+from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
-from pytest_inferbench.deployment.lock import MachineLock
-from pytest_inferbench.environment import describe_environment
+from pytest_inferbench.harness.capacity import CapacitySearch
+from pytest_inferbench.harness.trial import Side
+from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.loadgen import LoadGenerator
-from pytest_inferbench.profile import Profile
-from pytest_inferbench.project import read_project
-from pytest_inferbench.resources import measured_resources
-from pytest_inferbench.seeds import stream
+from pytest_inferbench.machine.lock import MachineLock
+from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.machine.resource_meter import measured_resources
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.trial import Side
-from pytest_inferbench.warmup import warm_up
+from pytest_inferbench.workload.seeds import stream
 from service import engines
 from service.engines.padding import groups
 from service.model import source

@@ -2,12 +2,12 @@
 
     python benchmarks/studies/stored_calibration.py [--quick] [--replicates N] [--seed N]
 
-Prints Markdown tables on simulated queues (one server, Poisson arrivals, 6 requests/s, 5 runs a system, 1 % noise
+Prints Markdown tables on simulated queues (one server unless stated, Poisson arrivals, 6 requests/s, 5 runs a system, 1 % noise
 between boots, 5 % jitter per request, margin 5 %): "same session" is the verdict without any discount, "before" is the
 discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two thirds makes of a
-machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`. Every figure is the share of n
-comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 % interval of "now". Minutes;
---quick takes seconds.
+machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`. Every figure is the
+share of n comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 % interval of "now".
+Minutes; --quick takes seconds.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from queues import Cell, simulate_with_arrivals
 
 from pytest_inferbench import Outcome, Run, compare
-from pytest_inferbench.comparison import Comparison
-from pytest_inferbench.drift import discount, machine_drift, machine_that_explains
+from pytest_inferbench.judgement.comparison import Comparison
+from pytest_inferbench.judgement.machine_drift import discount, machine_drift, machine_that_explains
 from pytest_inferbench.stats.paired import paired_mean
 
 Array = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Truth:
     @property
     def factor(self) -> float:
         """By which the candidate's service times are longer."""
-        return self.service * self.machine**self.sensitivity
+        return float(self.service * self.machine**self.sensitivity)
 
 
 def as_runs(arrivals: Array, latencies: Array, utilisation: float) -> tuple[Run, ...]:
@@ -74,11 +74,11 @@ def read(runs: Sequence[Run], factor: float, jitter: float, rng: np.random.Gener
 
 
 def replicates(
-    cell: Cell, truth: Truth, n: int, rng: np.random.Generator
+    cell: Cell, truth: Truth, n: int, rng: np.random.Generator, servers: int = 1
 ) -> Iterator[tuple[tuple[Run, ...], tuple[Run, ...]]]:
     """Yield n times the runs of both systems, reference first."""
     cell = replace(cell, slower=truth.factor)
-    arrivals, reference, candidate = simulate_with_arrivals(cell, n, rng)
+    arrivals, reference, candidate = simulate_with_arrivals(cell, n, rng, servers=servers)
     for due, before, after in zip(arrivals, reference, candidate, strict=True):
         yield as_runs(due, before, cell.utilisation), as_runs(due, after, cell.utilisation)
 
@@ -92,17 +92,17 @@ def before(check: Comparison, reference: Sequence[Run], candidate: Sequence[Run]
 
 
 def regressed(
-    cell: Cell, truth: Truth, metric: str, n: int, rng: np.random.Generator, jitters: Sequence[float] = JITTERS
+    cell: Cell, truth: Truth, metric: str, n: int, rng: np.random.Generator, servers: int = 1
 ) -> Counter[tuple[str, float]]:
     """Count REGRESSED of n comparisons by rule and jitter; ("same session", 0) is that without a discount."""
     counts: Counter[tuple[str, float]] = Counter()
-    for reference, candidate in replicates(cell, truth, n, rng):
+    for reference, candidate in replicates(cell, truth, n, rng, servers):
         plain = compare(reference, candidate, metric=metric)
         if plain.outcome is not Outcome.REGRESSED:
             continue
         counts["same session", 0.0] += 1
         explains = machine_that_explains(plain, reference)  # of the latencies only, and so the same for every jitter
-        for jitter in jitters:
+        for jitter in JITTERS:
             sides = read(reference, 1.0, jitter, rng), read(candidate, truth.machine, jitter, rng)
             now = discount(plain, machine_drift(*sides, alpha=plain.alpha), sides[0], explains=explains)
             counts["before", jitter] += before(plain, *sides)
@@ -111,13 +111,17 @@ def regressed(
 
 
 def rows_of(
-    truths: dict[str, Truth], grid: Sequence[tuple[int, float, str]], n: int, rng: np.random.Generator
+    truths: dict[str, Truth],
+    grid: Sequence[tuple[int, float, str]],
+    n: int,
+    rng: np.random.Generator,
+    servers: int = 1,
 ) -> list[list[str]]:
     """Return the rows of a table: requests a run, utilisation, metric, truth, and the shares."""
     rows = []
     for (requests, load, metric), (name, truth) in itertools.product(grid, truths.items()):
         cell = Cell(utilisation=load, requests=requests)
-        counts = regressed(cell, truth, metric, n, rng)
+        counts = regressed(cell, truth, metric, n, rng, servers)
         row = [str(requests), f"{load:g}", metric, name, f"{100 * counts['same session', 0.0] / n:.0f}"]
         for jitter in JITTERS:
             row += [f"{100 * counts['before', jitter] / n:.0f}", share(counts["now", jitter], n)]
@@ -144,10 +148,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cells, few replicates: does it run?")
-    parser.add_argument("--replicates", type=int, help="comparisons per cell (400; 20 with --quick)")
+    parser.add_argument("--replicates", type=int, help="comparisons per cell (150; 20 with --quick)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    n = options.replicates or (20 if options.quick else 400)
+    n = options.replicates or (20 if options.quick else 150)
     rng = np.random.default_rng(options.seed)
     lengths, loads = ((90,), (0.5,)) if options.quick else ((90, 400), (0.2, 0.5, 0.7))
     grid = list(itertools.product(lengths, loads, ("p50", "p95")))
@@ -158,6 +162,9 @@ def main() -> None:
     table(HEADER, rows_of(SLOWER_MACHINE, grid, n, rng))
     print("## The service is not slowed as the reference computation is\n")
     table(HEADER, rows_of(OTHER_CORE, [(90, 0.5, "p50"), (90, 0.5, "p95")], n, rng))
+    print("## A service of two workers, each of this utilisation\n")
+    both = {"10 % slower": FOUND["10 % slower"], "machine 20 % slower": SLOWER_MACHINE["machine 20 % slower"]}
+    table(HEADER, rows_of(both, [(lengths[0], load, "p95") for load in loads], n, rng, servers=2))
 
 
 if __name__ == "__main__":

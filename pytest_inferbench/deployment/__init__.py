@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from pytest_inferbench.usage import PodUsage
+from pytest_inferbench.runs.usage import PodUsage
 
 __all__ = ["Deployment", "Watch", "Watched"]
 

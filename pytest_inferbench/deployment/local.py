@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from pytest_inferbench.config.profile import Profile
 from pytest_inferbench.deployment import supervisor
 from pytest_inferbench.errors import DeploymentError
-from pytest_inferbench.profile import Profile
 
 __all__ = ["Launch", "LocalService"]
 

@@ -14,9 +14,9 @@ from yarl import URL
 
 from pytest_inferbench.errors import LoadError
 from pytest_inferbench.loadgen.payloads import Bodies, ContentKind
-from pytest_inferbench.loadgen.record import Answer
+from pytest_inferbench.loadgen.recorder import Answer
 from pytest_inferbench.loadgen.target import ResponseCheck, Target
-from pytest_inferbench.run import Failure
+from pytest_inferbench.runs.run import Failure
 
 __all__ = ["HttpClient"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_inferbench.errors import LoadError
-from pytest_inferbench.run import ClockOffset
+from pytest_inferbench.runs.run import ClockOffset
 
 __all__ = ["CLOCK_LIMIT_NS", "bounded", "offset_of"]
 

@@ -11,15 +11,15 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.arrivals import Schedule
 from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.loadgen import local
+from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import serialize
 from pytest_inferbench.loadgen.progress import Progress, Tally
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
-from pytest_inferbench.loadgen.wire import Message
-from pytest_inferbench.run import ClockOffset, Run
+from pytest_inferbench.runs.run import ClockOffset, Run
+from pytest_inferbench.workload.arrivals import Schedule
 
 __all__ = ["LoadGenerator"]
 
@@ -132,7 +132,7 @@ class LoadGenerator:
 
 def _cluster_drive() -> Callable[..., Awaitable[tuple[Message, tuple[ClockOffset, ...]]]]:
     try:
-        from pytest_inferbench.loadgen.cluster import drive
+        from pytest_inferbench.loadgen.dask import drive
     except ImportError as error:
         raise ConfigurationError(
             f"generators on a Dask cluster need pytest-inferbench[dask], here and on its workers ({error})"

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.process import WorkerProcess
 from pytest_inferbench.loadgen.shards import Work, merge, split
-from pytest_inferbench.loadgen.wire import Message
 
 __all__ = ["drive"]
 

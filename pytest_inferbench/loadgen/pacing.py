@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.loadgen.record import Answer, Record
+from pytest_inferbench.loadgen.recorder import Answer, Record
 
 __all__ = ["closed_loop", "exact_event_loop", "open_loop"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_inferbench.errors import LoadError
-from pytest_inferbench.loadgen.wire import Message, receive, send
+from pytest_inferbench.loadgen.messages import Message, receive, send
 
 __all__ = ["WorkerProcess"]
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import Bodies
-from pytest_inferbench.loadgen.record import MAX_METRICS
-from pytest_inferbench.loadgen.wire import Message
-from pytest_inferbench.run import Failure
+from pytest_inferbench.loadgen.recorder import MAX_METRICS
+from pytest_inferbench.runs.run import Failure
 
 __all__ = ["Work", "merge", "split"]
 

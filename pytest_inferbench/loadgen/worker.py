@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import InferbenchError, LoadError
 from pytest_inferbench.loadgen.client import HttpClient
+from pytest_inferbench.loadgen.messages import Message, encode_header, receive, send
 from pytest_inferbench.loadgen.pacing import closed_loop, exact_event_loop, open_loop
 from pytest_inferbench.loadgen.payloads import Bodies
-from pytest_inferbench.loadgen.record import Record
+from pytest_inferbench.loadgen.recorder import Record
 from pytest_inferbench.loadgen.target import ResponseCheck, Target
-from pytest_inferbench.loadgen.wire import Message, encode_header, receive, send
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ import jinja2
 from pytest_inferbench.report import plots
 from pytest_inferbench.report.figure import Plot
 from pytest_inferbench.report.plot_change import mean_parts, pair_ratios, parts
-from pytest_inferbench.report.words import (
+from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,

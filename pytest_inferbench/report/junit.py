@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.words import is_comparison
+from pytest_inferbench.report.wording import is_comparison
 
 if TYPE_CHECKING:
     from pytest_inferbench.report.record import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Probed, Ready, Waiting, WarmingUp
-from pytest_inferbench.quantity import format_seconds
+from pytest_inferbench.units import format_seconds
 
 __all__ = ["LiveLine"]
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.quantity import format_seconds
-from pytest_inferbench.report.words import (
+from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,
@@ -22,6 +21,7 @@ from pytest_inferbench.report.words import (
     verdicts,
     worst,
 )
+from pytest_inferbench.units import format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record

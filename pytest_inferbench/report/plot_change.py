@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pytest_inferbench.report.figure import COLOURS, HATCHES, Canvas, Plot, cut, draw, ticks
-from pytest_inferbench.report.words import change, figure, number
+from pytest_inferbench.report.wording import change, figure, number
 
 if TYPE_CHECKING:
     from pytest_inferbench.report.plots import Sides

@@ -12,7 +12,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import PercentFormatter
 
 from pytest_inferbench.report.figure import COLOURS, Canvas, Plot, cut, draw, seconds_axis
-from pytest_inferbench.report.words import figure, number
+from pytest_inferbench.report.wording import figure, number
 
 if TYPE_CHECKING:
     from pytest_inferbench.report.record import Record

@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from pytest_inferbench.attribution import breakdown
-from pytest_inferbench.capacity import Capacity
-from pytest_inferbench.comparison import Comparison
-from pytest_inferbench.costs import fitted
 from pytest_inferbench.disruption import DisruptionEvent, disruption_identity
-from pytest_inferbench.measurement import Measurement, Reference
-from pytest_inferbench.report.raw import Record, raw_run
-from pytest_inferbench.resilience import impact_of, outage_of
-from pytest_inferbench.run import Failure, Run
-from pytest_inferbench.selfcheck import SelfCheck
-from pytest_inferbench.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.harness.capacity import Capacity
+from pytest_inferbench.judgement.attribution import breakdown
+from pytest_inferbench.judgement.comparison import Comparison
+from pytest_inferbench.judgement.cost_curve import fitted
+from pytest_inferbench.judgement.measurement import Measurement, Reference
+from pytest_inferbench.judgement.resilience import impact_of, outage_of
+from pytest_inferbench.judgement.selfcheck import SelfCheck
+from pytest_inferbench.judgement.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.judgement.verdict import Verdict, describe
+from pytest_inferbench.report.latencies import Record, raw_run
+from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.verdict import Verdict, describe
 
 __all__ = ["Record", "capacity_record", "measurement_record", "note_impacts", "verdict_record"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.quantity import format_fraction, format_seconds
-from pytest_inferbench.report.words import ablation, grouped, ratio
+from pytest_inferbench.report.wording import ablation, grouped, ratio
+from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record

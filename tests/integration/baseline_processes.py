@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from pytest_inferbench import baselines
-from pytest_inferbench.baselines import Baseline, BaselineStore
-from pytest_inferbench.run import Run
+from pytest_inferbench.runs.run import Run
+from pytest_inferbench.storage import baselines
+from pytest_inferbench.storage.baselines import Baseline, BaselineStore
 
 KEY = {"profile": "baseline", "machine": "cpu-2cpu", "test": "t.py::test_x"}
 

@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from pytest_inferbench.arrivals import Constant, Poisson
 from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.loadgen import LoadGenerator, Target
+from pytest_inferbench.workload.arrivals import Constant, Poisson
 
 pytest.importorskip("distributed")
 
@@ -148,7 +148,7 @@ def test_cancelling_ends_the_processes_on_the_workers(server, cluster):
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     """Nothing listens: ConfigurationError with the address and what starts a scheduler."""
-    monkeypatch.setattr("pytest_inferbench.loadgen.cluster._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("pytest_inferbench.loadgen.dask._CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(ConfigurationError, match=rf"no Dask scheduler answers at {address}.*dask scheduler"):
@@ -157,7 +157,7 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch):
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     """Where distributed is not installed, the error says what to install."""
-    for name in [name for name in sys.modules if name.startswith("pytest_inferbench.loadgen.cluster")]:
+    for name in [name for name in sys.modules if name.startswith("pytest_inferbench.loadgen.dask")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError, match=r"pytest-inferbench\[dask\]"):

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_inferbench.arrivals import Constant, Poisson, Replay
 from pytest_inferbench.errors import LoadError, ValidationError
 from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
-from pytest_inferbench.run import Failure, Run
+from pytest_inferbench.runs.run import Failure, Run
+from pytest_inferbench.workload.arrivals import Constant, Poisson, Replay
 
 MS = 1_000_000
 

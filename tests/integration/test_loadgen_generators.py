@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
-from pytest_inferbench.arrivals import Constant, Poisson
 from pytest_inferbench.errors import LoadError, ValidationError
 from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.workload.arrivals import Constant, Poisson
 
 
 def workers() -> list[int]:

@@ -13,9 +13,9 @@ import time
 import psutil
 import pytest
 
-from pytest_inferbench.arrivals import Constant
 from pytest_inferbench.errors import LoadError
 from pytest_inferbench.loadgen import LoadGenerator, Target
+from pytest_inferbench.workload.arrivals import Constant
 
 
 def workers(parent: int | None = None) -> list[psutil.Process]:
@@ -87,7 +87,7 @@ def test_cancelling_ends_the_worker_at_once(server):
 
 SCRIPT = """
 import asyncio, sys
-from pytest_inferbench.arrivals import Constant
+from pytest_inferbench.workload.arrivals import Constant
 from pytest_inferbench.loadgen import LoadGenerator, Target
 schedule = Constant(20).schedule(600)
 generator = LoadGenerator(Target(sys.argv[1]), on_progress=lambda p: print("under way", flush=True))

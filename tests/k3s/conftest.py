@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_inferbench.deployment.cluster_session import ClusterSession
-from pytest_inferbench.deployment.kubectl import ClusterError, Kubectl
-from pytest_inferbench.deployment.kubernetes import KubernetesService
-from pytest_inferbench.profile import DeploymentSpec, Profile
+from pytest_inferbench.config.profile import DeploymentSpec, Profile
+from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Kubectl
+from pytest_inferbench.deployment.kubernetes.service import KubernetesService
+from pytest_inferbench.deployment.kubernetes.session import ClusterSession
 
 NAMESPACE = "inferbench-test"
 OVERLAYS = Path(__file__).parents[2] / "service" / "k3s" / "overlays"

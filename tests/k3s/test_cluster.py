@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pytest_inferbench.deployment.leftovers import find_leftovers
-from pytest_inferbench.deployment.manifests import BOOT_LABEL
+from pytest_inferbench.deployment.kubernetes.leftovers import find_leftovers
+from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL
 from pytest_inferbench.errors import DeploymentError
 
 OVERLAYS = Path(__file__).parents[2] / "service" / "k3s" / "overlays"
@@ -135,9 +135,9 @@ def test_a_node_port_that_is_taken_is_told(boot, kubectl, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pytest_inferbench.deployment.cluster_session import ClusterSession
-from pytest_inferbench.deployment.kubernetes import KubernetesService
-from pytest_inferbench.profile import DeploymentSpec, Profile
+from pytest_inferbench.deployment.kubernetes.session import ClusterSession
+from pytest_inferbench.deployment.kubernetes.service import KubernetesService
+from pytest_inferbench.config.profile import DeploymentSpec, Profile
 context, namespace, image, overlay, folder = sys.argv[1:]
 spec = DeploymentSpec(
     kind="kubernetes", overlay="x", context=context or None, namespace=namespace, image=image
@@ -181,7 +181,7 @@ def test_what_a_lost_machine_leaves_is_offered_and_removed_on_demand(boot, kubec
     print(offer)
     context = ["--context", kubectl.context] if kubectl.context else []
     words = [*context, "--namespace", kubectl.namespace]
-    module = [sys.executable, "-m", "pytest_inferbench.deployment.leftovers", *words]
+    module = [sys.executable, "-m", "pytest_inferbench.deployment.kubernetes.leftovers", *words]
     assert name.rpartition("-")[0] in subprocess.run(module, capture_output=True, text=True, check=False).stdout
     removed = subprocess.run([*module, "--delete"], capture_output=True, text=True, check=False)
     assert f"of session {left.run}" in removed.stdout

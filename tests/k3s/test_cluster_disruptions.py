@@ -22,8 +22,8 @@ from pytest_inferbench import (
     Scale,
     Target,
 )
-from pytest_inferbench.deployment.cluster_state import ready_pods
 from pytest_inferbench.deployment.disruptor import Course, objection
+from pytest_inferbench.deployment.kubernetes.state import ready_pods
 from pytest_inferbench.errors import DeploymentError
 
 WHOLE_WITHIN = 120.0

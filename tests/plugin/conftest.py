@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from pytest_inferbench.validity import Finding, examine
-from pytest_inferbench.warmup import warm_up
+from pytest_inferbench.harness.warmup import warm_up
+from pytest_inferbench.judgement.validity import Finding, examine
 
 # pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
 # import.
-for _module in ("httpcore", "scipy.stats", "psutil", "matplotlib.figure", "pytest_inferbench.handles"):
+for _module in ("httpcore", "scipy.stats", "psutil", "matplotlib.figure", "pytest_inferbench.harness.handles"):
     importlib.import_module(_module)
 for _module in ("deployment.local", "deployment.external", "report.record", "report.terminal", "report.json_result"):
     importlib.import_module(f"pytest_inferbench.{_module}")
@@ -167,15 +167,15 @@ def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def warm_already(*args: object) -> tuple[Finding, ...]:
         return ()
 
-    monkeypatch.setattr("pytest_inferbench.trial.examine", lambda run: ())
-    monkeypatch.setattr("pytest_inferbench.trial.warm_up", warm_already)
+    monkeypatch.setattr("pytest_inferbench.harness.trial.examine", lambda run: ())
+    monkeypatch.setattr("pytest_inferbench.harness.trial.warm_up", warm_already)
 
 
 @pytest.fixture
 def _real_examiner(_calm_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm up and examine as for users."""
-    monkeypatch.setattr("pytest_inferbench.trial.examine", examine)
-    monkeypatch.setattr("pytest_inferbench.trial.warm_up", warm_up)
+    monkeypatch.setattr("pytest_inferbench.harness.trial.examine", examine)
+    monkeypatch.setattr("pytest_inferbench.harness.trial.warm_up", warm_up)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     The loopback service sleeps: how fast the machine computes meanwhile is not its matter.
     """
-    monkeypatch.setattr("pytest_inferbench.trial.measure_pace", lambda: 1_000_000)
+    monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: 1_000_000)
     shutil.copy(SERVICE, pytester.path)
     bench = Bench(pytester)
     bench.configure()

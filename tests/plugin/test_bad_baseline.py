@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_inferbench.baselines import BaselineStore
-from pytest_inferbench.environment import describe_environment
+from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.storage.baselines import BaselineStore
 from tests.plugin.conftest import ONE_MEASUREMENT, Bench
 
 

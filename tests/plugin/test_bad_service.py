@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_inferbench.config.profile import resolve_profile
 from pytest_inferbench.deployment.local import Launch
-from pytest_inferbench.profile import resolve_profile
 from tests.plugin.conftest import ONE_MEASUREMENT, Bench, free_port
 
 

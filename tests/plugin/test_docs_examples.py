@@ -62,7 +62,7 @@ def test_a_bentoml_service_of_ones_own(bench: Bench) -> None:
 @pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
 def test_the_workflows_to_copy_are_yaml_and_use_options_that_exist(name: str) -> None:
     """Each recipe parses, gates against a revision, and passes only options that the plugin has."""
-    from pytest_inferbench.options import OPTIONS
+    from pytest_inferbench.plugin.options import OPTIONS
 
     text = (EXAMPLES / "ci" / name).read_text(encoding="utf-8")
     assert yaml.safe_load(text)
@@ -86,7 +86,7 @@ def test_the_shell_gate_runs_what_it_says(tmp_path: Path) -> None:
 
 def test_every_configuration_in_the_docs_can_be_read() -> None:
     """Each TOML file of an example is one that the plugin takes."""
-    from pytest_inferbench.project import read_project
+    from pytest_inferbench.config.project import read_project
 
     for path in EXAMPLES.rglob("pyproject.toml"):
         assert "inferbench" in tomllib.loads(path.read_text(encoding="utf-8"))["tool"]

@@ -40,7 +40,7 @@ def test_a_session_that_measures_nothing_loads_nothing_heavy(bench: Bench, optio
         f"def pytest_unconfigure():{CHECK}".replace("\n", "\n    ") + "\n    print(f'heavy: {heavy}')\n"
     )
     bench.pytester.makepyfile(CHECK + "\n" + test)
-    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_inferbench.plugin"]
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_inferbench.plugin.hooks"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugins, *options],
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tests.plugin.conftest import ASYNCIO_ADVICE, ONE_MEASUREMENT, Bench
 
 HOLDER = """
-from pytest_inferbench.deployment.lock import MachineLock
+from pytest_inferbench.machine.lock import MachineLock
 lock = MachineLock()
 assert lock.try_acquire()
 print("held", flush=True)

@@ -26,7 +26,7 @@ def recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[float],
     """A baseline of a service that computes 5 ms, on a machine that takes 1 ms; returns what changes the machine."""
 
     def machine(milliseconds: float) -> None:
-        monkeypatch.setattr("pytest_inferbench.trial.measure_pace", lambda: int(1e6 * milliseconds))
+        monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: int(1e6 * milliseconds))
 
     bench.pytester.makepyfile(GATE)
     computing(bench, baseline=0.005)
@@ -83,5 +83,5 @@ def test_a_service_that_only_waits_is_no_slower_on_a_slower_machine(
     bench.configure(profiles={"baseline": {"delay": 0.02}}, rate=30, duration="1s")
     bench.run("--update-baselines", repeats=3)
     bench.configure(profiles={"baseline": {"delay": 0.08}}, rate=30, duration="1s")
-    monkeypatch.setattr("pytest_inferbench.trial.measure_pace", lambda: 1_500_000)
+    monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: 1_500_000)
     assert bench.run(repeats=3).verdicts == ["REGRESSED"]

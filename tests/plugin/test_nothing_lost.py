@@ -63,7 +63,7 @@ def test_a_full_disk_costs_a_written_result_and_says_so(bench: Bench, option: st
 DISK_FULL = """
 import resource
 import pytest
-from pytest_inferbench.baselines import BaselineStore
+from pytest_inferbench.storage.baselines import BaselineStore
 
 @pytest.fixture(autouse=True, scope="session")
 def full_disk():

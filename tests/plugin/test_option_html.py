@@ -150,7 +150,7 @@ def test_the_plots_are_drawn_and_a_phone_shows_them(report: Path, scheme: str, d
 
 def test_without_the_extra_the_session_ends_before_it_begins(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line that says what to install; nothing was booted."""
-    monkeypatch.setattr("pytest_inferbench.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("pytest_inferbench.plugin.settings.find_spec", lambda name: None)
     bench.pytester.makepyfile(ONE_MEASUREMENT)
     result = bench.pytester.runpytest_inprocess("--inferbench-html=report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_inferbench.project import read_project
-from pytest_inferbench.starter import find_service
+from pytest_inferbench.config.project import read_project
+from pytest_inferbench.config.scaffold import find_service
 from tests.plugin.conftest import Bench
 
 BENTO = """

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pytest_inferbench.arrivals import Poisson
-from pytest_inferbench.fingerprint import Environment
-from pytest_inferbench.measurement import Measurement
-from pytest_inferbench.run import Failure, Run
-from pytest_inferbench.validity import Finding
-from pytest_inferbench.workload import Workload
+from pytest_inferbench.judgement.measurement import Measurement
+from pytest_inferbench.judgement.validity import Finding
+from pytest_inferbench.runs.environment import Environment
+from pytest_inferbench.runs.run import Failure, Run
+from pytest_inferbench.workload.arrivals import Poisson
+from pytest_inferbench.workload.workload import Workload
 
 ENVIRONMENT = Environment(
     machine="cpu-x-2cpu",

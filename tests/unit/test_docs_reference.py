@@ -11,10 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from pytest_inferbench import profile, project, workload_table
-from pytest_inferbench.options import OPTIONS
-from pytest_inferbench.outcome import Outcome
-from pytest_inferbench.run import Failure
+from pytest_inferbench.config import profile, project, workloads
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.plugin.options import OPTIONS
+from pytest_inferbench.runs.run import Failure
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -66,8 +66,8 @@ def test_every_configuration_key_is_explained() -> None:
     assert first_column("configuration.md", "Top level") == set(project._KEYS)
     assert first_column("configuration.md", "Profiles") == {"extends", *profile._TABLES}
     assert first_column("configuration.md", "deployment") == set(profile.DeploymentSpec.__dataclass_fields__)
-    assert first_column("configuration.md", "Workloads") == set(workload_table._PARSERS) | {
-        *generate.import_module("pytest_inferbench.fixtures").DEFAULT_WORKLOADS
+    assert first_column("configuration.md", "Workloads") == set(workloads._PARSERS) | {
+        *generate.import_module("pytest_inferbench.plugin.fixtures").DEFAULT_WORKLOADS
     }
 
 
@@ -75,7 +75,7 @@ def test_every_kind_of_process_is_explained_with_its_keys() -> None:
     """The row of each kind names the keys that go with it."""
     rows = re.findall(r"^\| `([^`]+)` \|(.*)\|$", section("configuration.md", "Kinds of process"), re.MULTILINE)
     assert {kind: set(re.findall(r"`([^`]+)`", rest)) for kind, rest in rows} == {
-        kind: set(keys) for kind, keys in workload_table._KINDS.items()
+        kind: set(keys) for kind, keys in workloads._KINDS.items()
     }
 
 
@@ -92,8 +92,8 @@ def test_every_outcome_failure_and_finding_is_explained() -> None:
     causes = {failure.name.lower() for failure in Failure if failure is not Failure.NONE}
     assert first_column("results.md", "Why a request failed") == causes
     rules: set[str] = set()
-    for module in ("validity", "warmup", "trial"):
-        source = (ROOT / "pytest_inferbench" / f"{module}.py").read_text(encoding="utf-8")
+    for path in (ROOT / "pytest_inferbench").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
         rules |= set(re.findall(r'Finding\(\s*(?:rule=)?"([a-z-]+)"', source))
     assert first_column("results.md", "Why a run is not believed, or is remarkable") == rules
 

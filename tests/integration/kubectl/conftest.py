@@ -29,6 +29,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any) -> Ite
     (folder / "overlay.json").write_text(json.dumps(OVERLAY), encoding="utf-8")
     made = Cluster(folder)
     made.plays(node_port=server.port)
-    monkeypatch.setattr("pytest_inferbench.deployment.kubernetes._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("pytest_inferbench.deployment.kubernetes.service._POLL_SECONDS", 0.05)
     yield made
     made.session.close()

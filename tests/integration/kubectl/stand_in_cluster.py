@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_inferbench.deployment.cluster_session import ClusterSession
-from pytest_inferbench.deployment.kubernetes import KubernetesService
-from pytest_inferbench.profile import DeploymentSpec, Profile
+from pytest_inferbench.config.profile import DeploymentSpec, Profile
+from pytest_inferbench.deployment.kubernetes.service import KubernetesService
+from pytest_inferbench.deployment.kubernetes.session import ClusterSession
 
 LABELS = {"app": "sentiment"}
 OVERLAY: list[dict[str, Any]] = [

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from stand_in_cluster import LABELS, OVERLAY, Cluster
 
-from pytest_inferbench.deployment import leftovers
-from pytest_inferbench.deployment.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
+from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
+from pytest_inferbench.deployment.kubernetes.service import leftovers
 from pytest_inferbench.errors import DeploymentError
 
 
@@ -355,7 +355,7 @@ def test_where_no_node_can_be_reached_a_port_forward_says_what_it_is(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way in through kubectl is labelled wherever it shows, ends with the boot, and its end is the service's."""
-    monkeypatch.setattr("pytest_inferbench.deployment.kubernetes._NODE_SECONDS", 5.0)
+    monkeypatch.setattr("pytest_inferbench.deployment.kubernetes.service._NODE_SECONDS", 5.0)
     spec = OVERLAY[1]["spec"] | {"type": "ClusterIP"}
     (cluster.folder / "overlay.json").write_text(
         json.dumps([OVERLAY[1] | {"spec": spec}, OVERLAY[2]]), encoding="utf-8"
@@ -399,9 +399,9 @@ def test_a_service_without_a_ready_pod_is_not_alive(cluster: Cluster) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pytest_inferbench.deployment.cluster_session import ClusterSession
-from pytest_inferbench.deployment.kubernetes import KubernetesService
-from pytest_inferbench.profile import DeploymentSpec, Profile
+from pytest_inferbench.deployment.kubernetes.session import ClusterSession
+from pytest_inferbench.deployment.kubernetes.service import KubernetesService
+from pytest_inferbench.config.profile import DeploymentSpec, Profile
 folder = Path(os.environ["KUBECTL_STAND_IN"])
 spec = DeploymentSpec(kind="kubernetes", overlay="overlay")
 service = KubernetesService(

@@ -9,9 +9,9 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from pytest_inferbench.deployment.kubectl import Kubectl
-from pytest_inferbench.deployment.manifests import BOOT_LABEL, RUN_LABEL, adapt, render, resource, served
-from pytest_inferbench.profile import DeploymentSpec
+from pytest_inferbench.config.profile import DeploymentSpec
+from pytest_inferbench.deployment.kubernetes.kubectl import Kubectl
+from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, RUN_LABEL, adapt, render, resource, served
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders the overlays, and is missing")
 

@@ -1,0 +1,1 @@
+"""What a project configures: the service, its profiles, its workloads."""

@@ -1,0 +1,1 @@
+"""A service in a Kubernetes cluster, through the user's own ``kubectl``."""

@@ -1,0 +1,1 @@
+"""Payloads drawn by Hypothesis, and the slowest of them."""

@@ -1,0 +1,1 @@
+"""How a measurement is made: boot, warm up, issue, drain, judge."""

@@ -1,0 +1,202 @@
+"""Capacity: the highest rate of Poisson arrivals at which a service still meets an SLO ("throughput under SLO")."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pytest_inferbench.errors import CapacityError, ConfigurationError
+from pytest_inferbench.events import Booting, Observer, Probed
+from pytest_inferbench.harness.trial import Side, reporter
+from pytest_inferbench.harness.warmup import warm_up
+from pytest_inferbench.judgement.slo import SLO
+from pytest_inferbench.judgement.validity import examine
+from pytest_inferbench.loadgen import LoadGenerator, Target
+from pytest_inferbench.runs.run import Run
+from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.workload.arrivals import Poisson
+from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
+
+__all__ = ["Capacity", "CapacitySearch", "Probe", "holds"]
+
+_CONCURRENCY = 16
+_CLOSED_REQUESTS = 96
+_LEAST_REQUESTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One open-loop run of the search: at ``rate`` per second, in which boot, and whether the SLO held."""
+
+    boot: int
+    rate: float
+    held: bool
+    p95: float
+    error_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """The highest rate (per second) at which the SLO held: the geometric mean over ``boots`` of what each sustained.
+
+    ``interval``: over boots, Student's t at 1 - 2 alpha, no narrower than the last step of the search in each; for a
+    single boot that step alone (the highest rate that held, the lowest that did not).
+    """
+
+    profile: str
+    slo: SLO
+    rate: float
+    interval: tuple[float, float]
+    boots: tuple[float, ...]
+    probes: tuple[Probe, ...]
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        count = f"{len(self.boots)} boot{'s' if len(self.boots) > 1 else ''}, {len(self.probes)} runs"
+        return f"Capacity({self.rate:.1f}/s ({low:.1f} to {high:.1f}) under {self.slo!r}, {self.profile}, {count})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacitySearch:
+    """Finds the capacity of one service.
+
+    ``duration`` (seconds) is the length of one run; ``precision`` the relative width at which a search ends (0.05:
+    the lowest rate that failed is at most 5 % above the highest that held). ``budget`` (seconds): no further run
+    that would end later, once the first boot has an answer. ``generators``: how many processes issue the load, or the
+    address of a Dask scheduler.
+    """
+
+    target: Target
+    payloads: PayloadSource
+    seed: int
+    observe: Observer
+    duration: float = 8.0
+    precision: float = 0.05
+    drain_timeout: float = 10.0
+    budget: float | None = None
+    alpha: float = 0.05
+    generators: int | str = 1
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        if not 0 < self.precision < 1:
+            raise ConfigurationError(f"capacity: precision must lie between 0 and 1, got {self.precision!r}")
+        if not self.duration > 0:
+            raise ConfigurationError(f"capacity: duration must be greater than zero, got {self.duration!r}")
+
+    async def find(self, side: Side, slo: SLO, *, boots: int) -> Capacity:
+        """Search in ``boots`` boots, each from where the one before ended.
+
+        Raises CapacityError if the SLO does not even hold at a tenth of the rate that the service sustains with
+        16 requests in flight, or if the load generator could not keep a rate that the service could.
+        """
+        if boots < 1:
+            raise ConfigurationError(f"capacity: boots must be at least 1, got {boots}")
+        started = self.clock()
+        probes: list[Probe] = []
+        brackets: list[tuple[float, float]] = []
+        guess: float | None = None
+        for number in range(1, boots + 1):
+            elapsed = self.clock() - started
+            if brackets and self.budget is not None and elapsed * (1 + 1 / len(brackets)) > self.budget:
+                break
+            self.observe(Booting(workload="capacity", profile=side.name, number=number, total=boots))
+            service = side.deploy()
+            try:
+                await asyncio.to_thread(service.boot)
+                endpoint = self.target.at(service.url)
+                bodies = draw_payloads(self.payloads, _CLOSED_REQUESTS, self.seed)
+                await warm_up(LoadGenerator(endpoint), bodies, service, self.observe)
+                if guess is None:
+                    guess = (await LoadGenerator(endpoint).issue_closed(bodies, concurrency=_CONCURRENCY)).throughput
+                low, high = await self._bisect(endpoint, slo, guess, number, probes)
+            finally:
+                service.stop()
+            brackets.append((low, high))
+            guess = math.sqrt(low * high)
+        return self._conclude(side.name, slo, brackets, probes)
+
+    async def _bisect(
+        self, endpoint: Target, slo: SLO, guess: float, boot: int, probes: list[Probe]
+    ) -> tuple[float, float]:
+        """Return the highest rate that held and the lowest that did not, no further apart than the precision."""
+        low, high = 0.0, math.inf
+        least, rate, step = guess / 10, guess, 1.25
+        while high / max(low, 1e-9) > 1 + self.precision:
+            probe = await self._probe(endpoint, slo, rate, boot)
+            probes.append(probe)
+            if probe.held:
+                low = max(low, rate)
+            else:
+                high = min(high, rate)
+            if low and math.isfinite(high):
+                rate = math.sqrt(low * high)
+            elif low:
+                rate *= step
+            elif rate > least:
+                rate = max(rate / step, least)
+            else:
+                raise CapacityError(
+                    f"the capacity under {slo!r} cannot be found: it does not hold even at {rate:.2g} requests/s (p95 "
+                    f"{1e3 * probe.p95:.0f} ms, {probe.error_rate:.1%} failed); choose one that an idle service meets"
+                )
+            step *= 1.25
+        return low, high
+
+    async def _probe(self, endpoint: Target, slo: SLO, rate: float, boot: int) -> Probe:
+        # A percentile needs requests: a slow service is watched for longer.
+        duration = max(self.duration, _LEAST_REQUESTS / rate)
+        schedule = Workload("capacity", Poisson(rate), duration).schedule(self.seed)
+        bodies = draw_payloads(self.payloads, len(schedule), self.seed)
+        generator = LoadGenerator(
+            endpoint,
+            drain_timeout=self.drain_timeout,
+            on_progress=reporter(self.observe),
+            generators=self.generators,
+        )
+        run = await generator.issue(schedule, bodies)
+        spoilt = [finding for finding in examine(run) if finding.kind == "invalid"]
+        held = holds(run, slo)
+        if spoilt and held:
+            raise CapacityError(
+                f"the capacity cannot be found: at {rate:.1f} requests/s the examiner failed, not the service "
+                f"({spoilt[0].rule}: {spoilt[0].message}); {spoilt[0].recommendation}"
+            )
+        p95 = quantile(run.latencies, 0.95)
+        found = Probe(boot=boot, rate=rate, held=held, p95=p95, error_rate=run.error_rate)
+        self.observe(Probed(rate=rate, held=held, p95=found.p95, error_rate=found.error_rate))
+        return found
+
+    def _conclude(self, profile: str, slo: SLO, brackets: list[tuple[float, float]], probes: list[Probe]) -> Capacity:
+        rates = tuple(low for low, _ in brackets)
+        low, high = (math.exp(np.log(ends).mean()) for ends in zip(*brackets, strict=True))
+        rate = low
+        if len(rates) > 1:
+            below, above = (math.exp(end) for end in paired_mean(np.log(rates)).interval(self.alpha))
+            low, high = min(low, below), max(high, above)
+        return Capacity(
+            profile=profile, slo=replace(slo), rate=rate, interval=(low, high), boots=rates, probes=tuple(probes)
+        )
+
+
+def holds(run: Run, slo: SLO) -> bool:
+    """Return whether one run meets every objective by its point estimates, and its latency does not keep rising."""
+    latencies = run.latencies
+    for metric, limit in slo.limits.items():
+        if metric == "error_rate":
+            value, good = run.error_rate, run.error_rate <= limit
+        elif metric == "throughput":
+            value, good = run.throughput, run.throughput >= limit
+        else:
+            value = quantile(latencies, float(metric[1:]) / 100)
+            good = value <= limit
+        if not good:
+            return False
+    return not backlog(latencies).rising

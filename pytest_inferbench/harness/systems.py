@@ -1,0 +1,149 @@
+"""Who is measured against whom, by the settings of the session: profiles, another revision, or a running endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_inferbench.config.profile import REVISION_PREFIX, Profile, did_you_mean
+from pytest_inferbench.config.project import Project, read_project
+from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment.external import ExternalService
+from pytest_inferbench.deployment.local import Launch, LocalService
+from pytest_inferbench.deployment.revision import Revision
+from pytest_inferbench.deployment.scratch import ScratchFolder
+from pytest_inferbench.errors import ConfigurationError
+from pytest_inferbench.harness.trial import ITSELF, Side
+
+if TYPE_CHECKING:
+    from pytest_inferbench.deployment.kubernetes.session import ClusterSession
+
+__all__ = ["Sides"]
+
+
+class Sides:
+    """Makes the sides of measurements. Holds a temporary folder for logs and exported revisions until closed."""
+
+    def __init__(
+        self,
+        project: Project,
+        root: Path,
+        *,
+        against: str | None,
+        selfcheck: bool,
+        url: str | None,
+        config: str | None,
+        timeout: float,
+    ) -> None:
+        self._project = project
+        self._root = root
+        self._against = against
+        self._selfcheck = selfcheck
+        self._url = url
+        self._config = config
+        self._timeout = timeout
+        self._scratch: ScratchFolder | None = None
+        self._cluster: ClusterSession | None = None
+        self._boots = count(1)
+        self._revision: tuple[Revision, Project, Path] | None = None
+
+    def side(self, profile: str) -> Side:
+        """Return the side under test. Raises ConfigurationError for a profile that is not known."""
+        return self._of(self._project, self._root, profile, name=profile)
+
+    def other(self, profile: str) -> Side | None:
+        """Return the side that ``profile`` is interleaved with, None if it is measured alone."""
+        if self._selfcheck:
+            return replace(self.side(profile), name=ITSELF)
+        if self._against is None or self._against == profile:
+            return None
+        if not self._against.startswith(REVISION_PREFIX):
+            return self.side(self._against)
+        revision, project, root = self._export()
+        if profile not in project.profiles:
+            raise ConfigurationError(
+                f"{revision.label} has no profile {profile!r}{did_you_mean(profile, project.profiles)}; compare with a "
+                "profile of this checkout instead (--against PROFILE)"
+            )
+        return self._of(project, root, profile, name=revision.label, revision=revision)
+
+    def close(self) -> None:
+        """Remove logs and exported revisions, and what is still in a cluster."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
+
+    def _of(self, project: Project, root: Path, profile: str, *, name: str, revision: Revision | None = None) -> Side:
+        if profile not in project.profiles:
+            raise ConfigurationError(f"unknown profile {profile!r}{did_you_mean(profile, project.profiles)}")
+        found = project.profiles[profile]
+        if self._url is not None:
+            return Side(name=name, profile=found, deploy=partial(ExternalService, self._url))
+        launch = Launch(
+            service=project.service,
+            command=project.command,
+            ready=project.ready,
+            cwd=root,
+            boot_timeout=self._timeout,
+            revision=None if revision is None else revision.label,
+        )
+        return Side(name=name, profile=found, deploy=self._deployer(found, launch))
+
+    def _deployer(self, profile: Profile, launch: Launch) -> Callable[[], Deployment]:
+        if profile.deployment.kind == "kubernetes":
+            return self._in_a_cluster(profile, launch)
+
+        def deploy() -> Deployment:
+            return LocalService(profile, launch, log=self._folder / f"{next(self._boots):03}-{profile.name}.log")
+
+        return deploy
+
+    def _in_a_cluster(self, profile: Profile, launch: Launch) -> Callable[[], Deployment]:
+        if launch.revision is not None:
+            raise ConfigurationError(
+                f"--against {launch.revision.partition(' ')[0]} goes with profiles of kind 'local', and profile "
+                f"{profile.name!r} runs an image: build one of that revision, give it to a profile of its own "
+                "(deployment.image), and compare with that (--against PROFILE)"
+            )
+        # Only where it is wanted: it costs a session without a cluster nothing.
+        from pytest_inferbench.deployment.kubernetes.service import KubernetesService
+        from pytest_inferbench.deployment.kubernetes.session import ClusterSession
+
+        def deploy() -> Deployment:
+            if self._cluster is None:
+                self._cluster = ClusterSession()
+            assert profile.deployment.overlay is not None
+            return KubernetesService(
+                profile,
+                overlay=self._root / profile.deployment.overlay,
+                ready=launch.ready,
+                boot_timeout=launch.boot_timeout,
+                session=self._cluster,
+                folder=self._folder,
+            )
+
+        return deploy
+
+    @property
+    def _folder(self) -> Path:
+        if self._scratch is None:
+            self._scratch = ScratchFolder()
+        return self._scratch.path
+
+    def _export(self) -> tuple[Revision, Project, Path]:
+        """Write the revision's files, once, and read the configuration that it has of its own."""
+        if self._revision is None:
+            assert self._against is not None
+            revision = Revision.find(self._against.removeprefix(REVISION_PREFIX), self._root)
+            root = revision.export(self._folder)
+            if not root.is_dir():
+                raise ConfigurationError(f"{revision.label} has no folder {root.name!r}, where this project is now")
+            self._revision = revision, read_project(root, self._config), root
+        return self._revision

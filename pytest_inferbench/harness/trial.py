@@ -1,0 +1,220 @@
+"""One trial: one boot of the service and one run of a workload against it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_inferbench.config.profile import Profile
+from pytest_inferbench.deployment import Deployment, Watched
+from pytest_inferbench.deployment.disruptor import Disruptor, objection
+from pytest_inferbench.deployment.local import LocalService
+from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
+from pytest_inferbench.errors import ConfigurationError, LoadError
+from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
+from pytest_inferbench.harness.warmup import warm_up
+from pytest_inferbench.judgement.validity import Finding, examine
+from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.machine.resource_meter import measured_resources
+from pytest_inferbench.machine.speed import measure_pace
+from pytest_inferbench.runs.run import Run
+from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
+from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
+
+__all__ = ["ITSELF", "Load", "Side", "Trial", "reporter", "require_possible", "run_trial"]
+
+
+#: What the other side is called where a service is measured against itself.
+ITSELF = "itself"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a measurement: what it is called, its profile, and how one more boot of it is made.
+
+    ``name`` is that of the profile, or of a revision ("git:main"), or `ITSELF`.
+    """
+
+    name: str
+    profile: Profile
+    deploy: Callable[[], Deployment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for.
+
+    ``generators``: how many processes issue it, or the address of a Dask scheduler.
+    ``disruptions``: what is done to the service meanwhile, in order of their instants. ``size`` counts the tokens of
+    a payload.
+    """
+
+    workload: Workload
+    target: Target
+    payloads: PayloadSource
+    drain_timeout: float
+    generators: int | str = 1
+    disruptions: tuple[Disruption, ...] = ()
+    size: Callable[[Any], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one trial; ``events``: the disruptions as they came about."""
+
+    run: Run
+    findings: tuple[Finding, ...]
+    events: tuple[DisruptionEvent, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """False if the examiner failed."""
+        return not any(finding.kind == "invalid" for finding in self.findings)
+
+
+def require_possible(load: Load, *sides: Side | None) -> None:
+    """Raise ConfigurationError for a disruption that one of ``sides`` cannot undergo. Boots nothing."""
+    for side in sides:
+        if side is None or not load.disruptions:
+            continue
+        service = side.deploy()
+        for disruption in load.disruptions:
+            if isinstance(disruption, SlowNetwork) and isinstance(load.generators, str):
+                raise ConfigurationError(
+                    "SlowNetwork: load generators on other machines do not pass a proxy on this one"
+                )
+            if problem := objection(service, disruption, load.target):
+                raise ConfigurationError(f"profile {side.name!r}: {problem}")
+
+
+async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: Observer) -> Trial:
+    """Boot, warm up, issue (and disrupt meanwhile), drain, and end the service, whatever happens.
+
+    The schedule and the payloads depend on ``seed`` alone: both sides of a pair get the same.
+    """
+    schedule = load.workload.schedule(seed)
+    bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
+    sizes = None if load.size is None else _count_sizes(load.size, bodies)
+    observe(step)
+    service = side.deploy()
+    here = isinstance(service, LocalService)
+    paces = [measure_pace()] if here else []
+    try:
+        await asyncio.to_thread(service.boot, _boot_progress(observe))
+        observe(Ready(seconds=service.boot_seconds))
+        disruptor = Disruptor(load.disruptions, service)
+        root = (lambda: service.pid) if isinstance(service, LocalService) else None
+        async with disruptor.in_path(load.target.at(service.url)) as endpoint:
+            findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
+            generator = LoadGenerator(
+                endpoint,
+                drain_timeout=load.drain_timeout,
+                on_progress=disruptor.listen(reporter(observe)),
+                generators=load.generators,
+            )
+            watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
+            try:
+                # In this order: what is undone or waited for on leaving `armed` is none of the generator's usage.
+                async with disruptor.armed():
+                    with measured_resources(root) as meter:
+                        run = await _issue(generator, load.workload.process, schedule, bodies)
+                findings += examine(run) + _undone(disruptor.events())
+            except LoadError as error:
+                # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
+                run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
+                findings += (_lost(error),)
+        resources = meter.resources
+        if watch is not None and resources is not None:
+            pods, told = await asyncio.to_thread(watch.end)
+            resources = replace(resources, pods=pods, events=told)
+        run = replace(run, resources=resources, sizes=sizes)
+        if not service.alive:
+            findings += (_died(service),)
+    finally:
+        service.stop()
+    if here:
+        paces.append(measure_pace())
+        run = replace(run, pace_ns=sum(paces) // len(paces))
+    latencies = run.latencies
+    observe(
+        Drained(
+            workload=step.workload,
+            profile=step.profile,
+            number=step.number,
+            total=step.total,
+            requests=len(run),
+            failed=int(run.failed.sum()),
+            p50=quantile(latencies, 0.5),
+            p95=quantile(latencies, 0.95),
+        )
+    )
+    return Trial(run, findings, disruptor.events())
+
+
+def _count_sizes(size: Callable[[Any], int], bodies: Sequence[object]) -> NDArray[np.int64]:
+    sizes = [size(body) for body in bodies]
+    for number in sizes:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+            raise ConfigurationError(f"measure(size=...) must return a whole number of tokens, got {number!r}")
+    return np.array(sizes, np.int64)
+
+
+async def _issue(
+    generator: LoadGenerator, process: ArrivalProcess, schedule: Schedule, bodies: Sequence[object]
+) -> Run:
+    if isinstance(process, ClosedLoop):
+        return await generator.issue_closed(bodies, concurrency=process.concurrency, seed=schedule.seed)
+    return await generator.issue(schedule, bodies)
+
+
+def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
+    return lambda seconds, line: observe(BootProgress(seconds=seconds, line=line))
+
+
+def reporter(observe: Observer) -> Callable[[Progress], None]:
+    """Return what tells ``observe`` how far a run is."""
+    return lambda progress: observe(Issuing(**asdict(progress)))
+
+
+def _lost(error: LoadError) -> Finding:
+    return Finding(
+        rule="load-generator",
+        kind="invalid",
+        message=str(error),
+        value=0.0,
+        limit=1.0,
+        recommendation="run it again; if it happens again, look for what ends processes on that machine (memory?)",
+    )
+
+
+def _undone(events: tuple[DisruptionEvent, ...]) -> tuple[Finding, ...]:
+    missing = [event for event in events if event.began_ns is None]
+    return tuple(
+        Finding(
+            rule="disruption",
+            kind="invalid",
+            message=f"{describe_disruption(event.disruption)} did not come about: {event.detail}",
+            value=0.0,
+            limit=1.0,
+            recommendation="a run that was not disturbed as planned says nothing about resilience",
+        )
+        for event in missing
+    )
+
+
+def _died(service: Deployment) -> Finding:
+    return Finding(
+        rule="died",
+        kind="service",
+        message="the service's process ended during the run; the end of its log: "
+        + " | ".join(service.log_tail().splitlines()[-3:]),
+        value=0.0,
+        limit=1.0,
+        recommendation="what it died of stands in its log",
+    )

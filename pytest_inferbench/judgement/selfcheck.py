@@ -1,0 +1,174 @@
+"""What comparisons of a service with itself say about this machine: its noise, and what can be seen through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.judgement.comparison import compare, compare_family
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.pairing import pair_up, read_side
+from pytest_inferbench.runs.run import Run
+from pytest_inferbench.units import format_fraction
+
+__all__ = ["Noise", "SelfCheck", "self_check"]
+
+_POWER = 0.9
+_CONFIDENCE = 0.9
+_DRAWS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """The noise of one metric between boots of the same service.
+
+    ``sd``: standard deviation of the logarithm of one run's metric, estimated from the differences within pairs
+    (divided by the square root of 2), with its 90 % ``interval`` (chi-square; it takes the noise for normal).
+    ``detectable``: the smallest slowdown (0.08: 8 %) that is REGRESSED with a probability of 90 % or more in
+    ``repeats`` pairs; ``at_worst`` the same for the upper end of the interval.
+    """
+
+    metric: str
+    sd: float
+    interval: tuple[float, float]
+    detectable: float
+    at_worst: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfCheck:
+    """What ``pairs`` pairs of boots of one service say. ``false_alarms`` of ``draws``: how many comparisons of
+    ``repeats`` pairs, drawn from these with either side as the candidate, came out REGRESSED (draws overlap: they
+    are no independent trials)."""
+
+    pairs: int
+    repeats: int
+    margin: float
+    alpha: float
+    noise: tuple[Noise, ...]
+    false_alarms: int
+    draws: int
+
+    def describe(self) -> str:
+        """Return it in one sentence."""
+        found = ", ".join(
+            f"{n.metric} {format_fraction(n.sd)} ({format_fraction(n.interval[0])} to {format_fraction(n.interval[1])})"
+            for n in self.noise
+        )
+        seen = ", ".join(f"{n.metric} {format_fraction(n.detectable)}" for n in self.noise)
+        return (
+            f"noise between boots {found}, from {self.pairs} pairs; {self.repeats} pairs find a slowdown (9 times of "
+            f"10) from {seen}; false alarms in {self.false_alarms} of {self.draws} draws"
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values; what is infinite, because so few pairs find nothing, is null."""
+        return {**asdict(self), "noise": [_finite(asdict(noise)) for noise in self.noise]}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, object]) -> SelfCheck:
+        """Read what `to_dict` returned. Raises ValidationError for anything else."""
+        try:
+            values = dict(table)
+            rows: Sequence[Mapping[str, object]] = values.pop("noise")  # type: ignore[assignment]
+            noise = tuple(_read_noise(row) for row in rows)
+            found = cls(noise=noise, **values)  # type: ignore[arg-type]
+            found.describe()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValidationError(f"not a self-check: {error}") from error
+        return found
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    return {name: None if value == math.inf else value for name, value in row.items()}
+
+
+def _read_noise(row: Mapping[str, object]) -> Noise:
+    bounds = {name: math.inf if row[name] is None else row[name] for name in ("detectable", "at_worst")}
+    return Noise(**{**row, **bounds, "interval": tuple(row["interval"])})  # type: ignore[arg-type]
+
+
+def self_check(
+    one: Sequence[Run],
+    other: Sequence[Run],
+    *,
+    repeats: int,
+    metrics: Sequence[str] = ("p50", "p95"),
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    rng: np.random.Generator,
+) -> SelfCheck | None:
+    """Judge pairs of runs of the same service; None with fewer than three pairs, or where a metric is not finite."""
+    pairs = pair_up(read_side(one, "reference"), read_side(other, "candidate")).pairs
+    if len(pairs) < 3:
+        return None
+    noise = []
+    for metric in metrics:
+        ratios = np.array(compare(one, other, metric=metric, margin=margin, alpha=alpha).pair_ratios)
+        if not (np.isfinite(ratios).all() and (ratios > 0).all()):
+            return None
+        noise.append(_noise(metric, np.log(ratios), repeats, margin, alpha))
+    sides = [tuple(s.latencies if s.run is None else s.run for s in pair) for pair in pairs]
+    size = min(repeats, len(sides))
+    alarms = 0
+    for _ in range(_DRAWS):
+        chosen = rng.choice(len(sides), size=size, replace=False)
+        turned = rng.random(size) < 0.5
+        drawn = [sides[k][::-1] if turn else sides[k] for k, turn in zip(chosen, turned, strict=True)]
+        family = compare_family(
+            [pair[0] for pair in drawn], [pair[1] for pair in drawn], metrics=metrics, margin=margin, alpha=alpha
+        )
+        alarms += any(check.outcome is Outcome.REGRESSED for check in family)
+    return SelfCheck(
+        pairs=len(sides),
+        repeats=repeats,
+        margin=margin,
+        alpha=alpha,
+        noise=tuple(noise),
+        false_alarms=alarms,
+        draws=_DRAWS,
+    )
+
+
+def _noise(metric: str, logs: NDArray[np.float64], repeats: int, margin: float, alpha: float) -> Noise:
+    # About zero, not about their mean: the two sides are the same service.
+    n = logs.size
+    variance = float((logs**2).mean())
+    low, high = (
+        math.sqrt(n * variance / float(special.chdtri(n, tail)))
+        for tail in ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2)
+    )
+    root = math.sqrt(2)
+    sd = math.sqrt(variance)
+    return Noise(
+        metric=metric,
+        sd=sd / root,
+        interval=(low / root, high / root),
+        detectable=detectable(sd, repeats, margin=margin, alpha=alpha),
+        at_worst=detectable(high, repeats, margin=margin, alpha=alpha),
+    )
+
+
+def detectable(sd: float, pairs: int, *, margin: float, alpha: float) -> float:
+    """Return the smallest slowdown that the t bound of ``pairs`` pairs puts above the margin with 90 % probability.
+
+    ``sd``: of the log ratio within a pair. Noncentral t (Johnson and Welch 1940), at alpha / 2 below 8 pairs, as the
+    decision rule has it at its strictest. Infinite with fewer than two pairs.
+    """
+    if pairs < 2:
+        return math.inf
+    degrees = pairs - 1
+    level = alpha / 2 if pairs < 8 else alpha
+    critical = -float(special.stdtrit(degrees, level))
+
+    def lacking(shift: float) -> float:
+        return float(special.nctdtr(degrees, shift, critical)) - (1 - _POWER)
+
+    shift = float(optimize.brentq(lacking, 0.0, 10 * critical + 50))
+    return (1 + margin) * math.exp(shift * sd / math.sqrt(pairs)) - 1

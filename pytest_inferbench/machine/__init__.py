@@ -1,0 +1,1 @@
+"""The machine that measures: what it is, how fast it is, who uses it."""

@@ -1,0 +1,243 @@
+"""Records in words: the headline of a session and the figures of a check, as every written report has them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.units import format_fraction, format_seconds
+
+if TYPE_CHECKING:  # the process that reports needs no numpy
+    from pytest_inferbench.report.record import Record
+
+__all__ = [
+    "MEANINGS",
+    "ablation",
+    "change",
+    "figure",
+    "grouped",
+    "headline",
+    "in_words",
+    "interval",
+    "is_comparison",
+    "limit",
+    "number",
+    "ratio",
+    "tone",
+    "verdicts",
+    "worst",
+]
+
+#: What each outcome says, for readers who meet it for the first time.
+MEANINGS = {
+    "PASS": "not slower by more than the margin",
+    "IMPROVED": "better by more than the margin",
+    "MET": "within the limit",
+    "REGRESSED": "worse by more than the margin",
+    "MISSED": "beyond the limit",
+    "INCONCLUSIVE": "not decided: shown to be neither fine nor worse",
+    "UNCERTAIN": "the interval holds the limit: it could not be told",
+    "NO_BASELINE": "nothing to compare with on this machine",
+    "INVALID": "the measurement itself failed: nothing is judged",
+}
+_BAD = frozenset({"REGRESSED", "MISSED", "INVALID"})
+_GOOD = frozenset({"PASS", "IMPROVED", "MET"})
+
+
+def tone(outcome: str) -> str:
+    """Return ``good``, ``bad`` or ``unclear``: how an outcome is coloured. It is always written out beside it."""
+    return "bad" if outcome in _BAD else "good" if outcome in _GOOD else "unclear"
+
+
+def verdicts(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+    """Yield every verdict with the measurement that it is about."""
+    for record in records:
+        for verdict in record["verdicts"]:
+            yield record, verdict
+
+
+def worst(records: Sequence[Record]) -> str:
+    """Return the gravest outcome of a session, or "" where nothing was asserted."""
+    found = [Outcome(verdict["outcome"]) for _, verdict in verdicts(records)]
+    return str(Outcome.worst(found)) if found else ""
+
+
+def headline(records: Sequence[Record]) -> str:
+    """Return the result of a session in one sentence, the gravest outcome first."""
+    counts = Counter(str(verdict["outcome"]) for _, verdict in verdicts(records))
+    total = sum(counts.values())
+    if not total:
+        return "nothing was judged" if not records else "measured; no test asserted anything of it"
+    gravest = worst(records)
+    rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
+    word = "verdict" if total == 1 else "verdicts"
+    return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
+
+
+def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> list[Record]:
+    """Return what each of several profiles brings against one reference: a table per reference.
+
+    Each has the ``label`` of the reference, whether both were measured ``in_turns``, the ``profiles``, and ``rows`` of
+    workload, metric and the comparison under each profile (None where there is none). The reference is that of the
+    session (``--against``), or else the first of its profiles.
+    """
+    tables = []
+    for key in ("reference", "beside"):
+        compared = [record for record in records if record[key] and record[key]["comparisons"]]
+        for label in dict.fromkeys(record[key]["label"] for record in compared):
+            chosen = [record for record in compared if record[key]["label"] == label]
+            profiles = list(dict.fromkeys(record["profile"] for record in chosen))
+            # A stored baseline is each profile's own: no common reference.
+            if (len(profiles) < 2 and key == "reference") or not label.startswith("profile "):
+                continue
+            rows: list[tuple[str, str, list[Record | None]]] = []
+            for workload in dict.fromkeys(record["workload"]["name"] for record in chosen):
+                cells = {record["profile"]: record for record in chosen if record["workload"]["name"] == workload}
+                for metric in ("p50", "p95", "throughput"):
+                    rows.append((workload, metric, [_comparison(cells.get(name), key, metric) for name in profiles]))
+            rows += _capacity_rows(label.removeprefix("profile "), profiles, capacities)
+            tables.append({"label": label, "in_turns": key == "reference", "profiles": profiles, "rows": rows})
+    first, *others = dict.fromkeys(found["profile"] for found in capacities) or [""]
+    if not tables and (only := _capacity_rows(first, others, capacities)):
+        tables.append({"label": f"profile {first}", "in_turns": False, "profiles": others, "rows": only})
+    return tables
+
+
+def _comparison(record: Record | None, key: str, metric: str) -> Record | None:
+    checks = record[key]["comparisons"] if record is not None else ()
+    return next((check for check in checks if check["metric"] == metric and check["ratio"] is not None), None)
+
+
+def ratio(check: Record | None) -> str:
+    """Return the ratio of a comparison with its interval."""
+    if check is None:
+        return "—"
+    low, high = (number(end) for end in check["interval"])
+    return f"{number(check['ratio']):.3g} ({low:.2g}-{high:.2g})"
+
+
+def _capacity_rows(
+    reference: str, profiles: Sequence[str], capacities: Sequence[Record]
+) -> list[tuple[str, str, list[Record | None]]]:
+    """Return the ratios of capacities that the same test found; their intervals divided, end by opposite end."""
+    rows: list[tuple[str, str, list[Record | None]]] = []
+    for test in dict.fromkeys(found["test"] for found in capacities):
+        of = {found["profile"]: found for found in capacities if found["test"] == test}
+        base = of.get(reference)
+        if base is None or not any(name in of for name in profiles):
+            continue
+        low, high = (number(end) for end in base["interval"])
+        cells: list[Record | None] = [
+            {
+                "ratio": number(of[name]["rate"]) / number(base["rate"]),
+                "interval": [number(of[name]["interval"][0]) / high, number(of[name]["interval"][1]) / low],
+                "outcome": "",
+            }
+            if name in of
+            else None
+            for name in profiles
+        ]
+        rows.append(("capacity", "", cells))
+    return rows
+
+
+def grouped(findings: Sequence[Record]) -> list[Record]:
+    """Return the first finding of each rule, its message with the number of further runs that broke it too."""
+    rules: dict[tuple[str, str], list[Record]] = {}
+    for finding in findings:
+        rules.setdefault((finding["kind"], finding["rule"]), []).append(finding)
+    return [
+        {
+            **first,
+            "message": first["message"]
+            + (f" (and {len(rest)} more {'runs' if len(rest) > 1 else 'run'})" if rest else ""),
+        }
+        for first, *rest in rules.values()
+    ]
+
+
+def number(value: float | str | None) -> float:
+    """Return a figure of a record as a float: NaN for null, infinite for ``"inf"``."""
+    return math.nan if value is None else float(value)
+
+
+def figure(metric: str, value: float | str | None) -> str:
+    """Return a figure in the unit of its metric, "—" where there is none."""
+    amount = number(value)
+    if math.isnan(amount):
+        return "—"
+    if metric == "error_rate":
+        return format_fraction(amount)
+    if metric == "throughput":
+        return f"{amount:.1f}/s"
+    if metric == "slope":
+        return f"{format_seconds(amount)} per token"
+    if metric in ("failed", "lost"):
+        return f"{amount:.1f} requests"
+    return "-inf" if amount == -math.inf else format_seconds(amount)
+
+
+def interval(metric: str, ends: Sequence[float | str | None] | None) -> str:
+    """Return ``"13.9 ms to 14.6 ms"``, or "not claimed" where too few requests support one."""
+    if ends is None:
+        return "not claimed"
+    low, high = (figure(metric, end) for end in ends)
+    return f"{low} to {high}"
+
+
+def is_comparison(check: Record) -> bool:
+    """Return True for a check against a reference, False for one against a limit."""
+    return "ratio" in check
+
+
+def change(check: Record) -> str:
+    """Return how much a compared metric changed, with its interval: in percent, or in times where that misleads."""
+    low, high = (number(end) for end in check["interval"])
+    if check["metric"] == "error_rate":
+        difference = number(check["candidate"]) - number(check["reference"])
+        return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
+    ratio = number(check["ratio"])
+    if low <= 0 and high == math.inf:
+        return "cannot be told"
+    if low == high and ratio in (0, math.inf) and check["metric"] != "throughput":
+        return f"{'now' if ratio else 'no longer'} among the failed requests"
+    word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")
+    if 0.5 < ratio < 2:
+        size = f"{abs(ratio - 1):.1%}"
+        said = "unchanged" if size == "0.0%" else f"{size} {word if ratio > 1 else less}"
+        return f"{said} ({_percent(low)} to {_percent(high)})"
+    if ratio <= 0.5:
+        word = less
+        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
+    times = f"{ratio:.3g} times" if math.isfinite(ratio) else "infinitely"
+    return f"{times} {word} ({_factor(low)} to {_factor(high)})"
+
+
+def in_words(verdict: Record) -> str:
+    """Return what decided a verdict, with its figures; "" where nothing was checked."""
+    decisive = [check for check in verdict["checks"] if check["outcome"] == verdict["outcome"]]
+    return ", ".join(
+        f"{check['metric']} {change(check)}"
+        if is_comparison(check)
+        else f"{check['metric']} {figure(check['metric'], check['estimate'])} ({limit(check)})"
+        for check in decisive
+    )
+
+
+def limit(check: Record) -> str:
+    """Return what a check was held against: the margin of a comparison, the limit of an objective."""
+    if is_comparison(check):
+        return f"margin {format_fraction(check['margin'])}"
+    bound = "at least" if check["metric"] == "throughput" else "at most"
+    return f"{bound} {figure(check['metric'], check['limit'])}"
+
+
+def _factor(value: float) -> str:
+    return "unbounded" if not math.isfinite(value) else f"{value:.3g}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio - 1:+.1%}" if math.isfinite(ratio) else "unbounded"

@@ -1,0 +1,1 @@
+"""Files: stored baselines, their format, and the resume cache."""

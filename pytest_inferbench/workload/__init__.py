@@ -1,0 +1,1 @@
+"""What is asked of a service: arrivals, schedules, workloads, seeds."""

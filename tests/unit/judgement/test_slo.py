@@ -1,0 +1,143 @@
+"""Service level objectives and whether runs met them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.runs.run import Run
+
+
+def _run(seed: int = 0, *, n: int = 400, rate: float = 40.0, scale: float = 0.05, failed: int = 0) -> Run:
+    rng = np.random.default_rng(seed)
+    due = (np.cumsum(rng.exponential(1 / rate, n)) * 1e9).astype(np.int64)
+    latency = ((0.02 + rng.exponential(scale, n)) * 1e9).astype(np.int64)
+    status = np.full(n, 200)
+    status[rng.permutation(n)[:failed]] = 500
+    return Run(due, due + 1000, due + latency, status, seed=seed, digest=str(seed))
+
+
+def _only(runs: list[Run], **slo: float | str) -> SloCheck:
+    (check,) = check_slo(runs, SLO(**slo))  # type: ignore[arg-type]
+    return check
+
+
+def test_quantities_are_read_with_their_units() -> None:
+    """Units as people write them end up as seconds, fractions and per second."""
+    slo = SLO(p95="250ms", p99=1, error_rate="0.1%", throughput="40/s")
+    assert slo.limits == {"p95": 0.25, "p99": 1.0, "error_rate": 0.001, "throughput": 40.0}
+
+
+def test_repr_is_as_written() -> None:
+    """The report shows the objective in the words of its author."""
+    assert repr(SLO(p95="250ms", error_rate=0.01)) == "SLO(p95='250ms', error_rate=0.01)"
+
+
+@pytest.mark.parametrize(
+    ("slo", "message"),
+    [
+        ({}, "at least one objective"),
+        ({"p95": "fast"}, r"SLO\(p95=...\)"),
+        ({"p95": 0}, "greater than zero"),
+        ({"error_rate": "120%"}, "between 0 and 1"),
+        ({"throughput": -1}, "greater than zero"),
+        ({"p50": "2s", "p95": "1s"}, "stricter than p50"),
+    ],
+)
+def test_objectives_that_cannot_be_meant_are_refused(slo: dict[str, object], message: str) -> None:
+    """A misread limit is found when it is written, not when it passes."""
+    with pytest.raises(ValidationError, match=message):
+        SLO(**slo)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("metric", ["p50", "p90", "p95", "p99"])
+def test_a_percentile_far_from_its_limit_is_met_or_missed(metric: str, count: int) -> None:
+    """With room on either side, one run and several agree, and the interval holds the estimate."""
+    runs = [_run(seed) for seed in range(count)]
+    met, missed = _only(runs, **{metric: "2s"}), _only(runs, **{metric: "10ms"})
+    assert (met.outcome, missed.outcome) == (Outcome.MET, Outcome.MISSED)
+    assert met.interval[0] <= met.estimate <= met.interval[1] < met.limit
+    assert (met.n, met.runs) == (400 * count, count)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_limit_inside_the_interval_is_uncertain(count: int) -> None:
+    """A limit at the estimate is neither met nor missed, and the reason says what would help."""
+    runs = [_run(seed) for seed in range(count)]
+    estimate = _only(runs, p95="1s").estimate
+    check = _only(runs, p95=estimate * 1.001)
+    assert check.outcome is Outcome.UNCERTAIN
+    assert "narrow" in check.reasons[0]
+
+
+def test_one_run_gives_the_same_interval_twice() -> None:
+    """The bootstrap is seeded by the run."""
+    assert check_slo([_run()], SLO(p95="1s")) == check_slo([_run()], SLO(p95="1s"))
+
+
+def test_too_few_requests_never_meet_a_percentile() -> None:
+    """p99 of 100 fast requests is not claimed: the reason says how much longer the run must be."""
+    check = _only([_run(n=100)], p99="10s")
+    assert check.outcome is Outcome.UNCERTAIN
+    assert "299 requests, got 100" in check.reasons[0]
+    assert "3.0 times" in check.reasons[0]
+
+
+def test_an_error_rate_needs_enough_requests_without_errors() -> None:
+    """No error among 400 does not show 0.1 %, but does show 2 %; many errors miss it."""
+    clean = _only([_run()], error_rate="0.1%")
+    assert clean.outcome is Outcome.UNCERTAIN
+    assert "2995" in clean.reasons[0]
+    assert _only([_run()], error_rate="2%").outcome is Outcome.MET
+    assert _only([_run(failed=40)], error_rate="2%").outcome is Outcome.MISSED
+    assert _only([_run(s, failed=40) for s in range(5)], error_rate="2%").outcome is Outcome.MISSED
+
+
+def test_failures_make_a_percentile_miss() -> None:
+    """With a tenth of the requests failed in every run p95 is infinite, and so missed."""
+    for count in (1, 4):
+        check = _only([_run(s, failed=60) for s in range(count)], p95="10s")
+        assert check.outcome is Outcome.MISSED
+        assert check.estimate == math.inf
+
+
+def test_throughput_is_a_lower_limit() -> None:
+    """40 a second offered: 20 is met, 80 is missed."""
+    for count in (1, 5):
+        runs = [_run(s) for s in range(count)]
+        assert _only(runs, throughput="20/s").outcome is Outcome.MET
+        assert _only(runs, throughput="80/s").outcome is Outcome.MISSED
+
+
+def test_a_rising_latency_does_not_meet_a_percentile() -> None:
+    """The p95 of a saturated run describes its length: a longer run would have missed the same limit."""
+    run = _run()
+    ramp = np.linspace(0, 3e9, 400).astype(np.int64)
+    saturated = Run(run.scheduled_ns, run.issued_ns, run.completed_ns + ramp, run.status)
+    check = _only([saturated], p95="60s")
+    assert check.outcome is Outcome.UNCERTAIN
+    assert "still rises" in check.reasons[0]
+
+
+def test_nothing_measured_is_invalid() -> None:
+    """No request is no result."""
+    assert _only([], p95="1s").outcome is Outcome.INVALID
+    assert _only([_run(n=0)], p95="1s").outcome is Outcome.INVALID
+
+
+def test_checks_come_in_the_order_of_the_objectives() -> None:
+    """One check per objective given, none for the others."""
+    checks = check_slo([_run()], SLO(throughput="20/s", p50="1s", error_rate="2%"))
+    assert [check.metric for check in checks] == ["p50", "error_rate", "throughput"]
+
+
+def test_a_bad_alpha_is_refused() -> None:
+    """A level of one half or more bounds nothing."""
+    with pytest.raises(ValidationError, match="alpha"):
+        check_slo([_run()], SLO(p50="1s"), alpha=0.5)
