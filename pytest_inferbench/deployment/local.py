@@ -112,7 +112,7 @@ class LocalService:
                 if time.monotonic() > deadline:
                     raise self._error(
                         f"was not ready after {self.launch.boot_timeout:g} s (GET {self.launch.ready} never answered "
-                        "200); raise --inferbench-boot-timeout if it only needs longer"
+                        "200); raise --inferbench-boot-timeout if it only needs more time"
                     )
                 time.sleep(0.05)
                 if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
@@ -207,7 +207,7 @@ class LocalService:
 
     def _port_hint(self) -> str:
         if "address already in use" in self.log_tail().lower():
-            return f": port {self.port} was taken meanwhile; run again, or set deployment.port"
+            return f": another process took port {self.port} in the meantime; run again, or set deployment.port"
         return ""
 
     def _error(self, what: str) -> DeploymentError:
@@ -250,8 +250,8 @@ def _require_cpus(cpus: Sequence[int], profile: str) -> None:
 def _require_priority(nice: int, profile: str) -> None:
     if nice < 0 and os.geteuid() != 0:
         raise DeploymentError(
-            f"deployment.nice of profile {profile!r} is {nice}: only root may put processes before all others; "
-            "use 0 or more there"
+            f"deployment.nice of profile {profile!r} is {nice}: only root may raise the priority of "
+            "processes; use 0 or more"
         )
 
 

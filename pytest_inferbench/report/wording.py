@@ -38,9 +38,9 @@ MEANINGS = {
     "MET": "within the limit",
     "REGRESSED": "worse by more than the margin",
     "MISSED": "beyond the limit",
-    "INCONCLUSIVE": "not decided: shown to be neither fine nor worse",
-    "UNCERTAIN": "the interval holds the limit: it could not be told",
-    "NO_BASELINE": "nothing to compare with on this machine",
+    "INCONCLUSIVE": "not decided: neither a regression nor its absence could be shown",
+    "UNCERTAIN": "not decided: neither within nor beyond the limit could be shown",
+    "NO_BASELINE": "there is nothing to compare with on this machine",
     "INVALID": "the measurement itself failed: nothing is judged",
 }
 _BAD = frozenset({"REGRESSED", "MISSED", "INVALID"})
@@ -70,7 +70,7 @@ def headline(records: Sequence[Record]) -> str:
     counts = Counter(str(verdict["outcome"]) for _, verdict in verdicts(records))
     total = sum(counts.values())
     if not total:
-        return "nothing was judged" if not records else "measured; no test asserted anything of it"
+        return "nothing was judged" if not records else "measured, but no test asserted anything"
     gravest = worst(records)
     rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
     word = "verdict" if total == 1 else "verdicts"
@@ -181,9 +181,9 @@ def figure(metric: str, value: float | str | None) -> str:
 
 
 def interval(metric: str, ends: Sequence[float | str | None] | None) -> str:
-    """Return ``"13.9 ms to 14.6 ms"``, or "not claimed" where too few requests support one."""
+    """Return ``"13.9 ms to 14.6 ms"``, or "too few requests" where they support none."""
     if ends is None:
-        return "not claimed"
+        return "too few requests"
     low, high = (figure(metric, end) for end in ends)
     return f"{low} to {high}"
 
@@ -201,7 +201,7 @@ def change(check: Record) -> str:
         return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
     ratio = number(check["ratio"])
     if low <= 0 and high == math.inf:
-        return "cannot be told"
+        return "unknown"
     if low == high and ratio in (0, math.inf) and check["metric"] != "throughput":
         return f"{'now' if ratio else 'no longer'} among the failed requests"
     word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")

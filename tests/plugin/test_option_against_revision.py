@@ -117,7 +117,7 @@ def test_outside_a_repository(bench: Bench) -> None:
     bench.pytester.makepyfile(ONE_MEASUREMENT)
     session = bench.run("--against=git:main")
     assert session.result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "is in no git repository that can be read" in session.everything
+    assert "is not in a readable git repository" in session.everything
 
 
 def test_a_revision_whose_service_does_not_boot_is_named(repository: Bench) -> None:

@@ -57,7 +57,7 @@ class ClusterFaults:
                 return _ONE_NODE
             if isinstance(disruption, LimitCpu) and (version := self._kubectl.server_version()) < _RESIZES:
                 shown, needed = (".".join(map(str, numbers)) for numbers in (version, _RESIZES))
-                return f"the cluster runs Kubernetes {shown}, and pods are resized in place from {needed} on"
+                return f"the cluster runs Kubernetes {shown}, but resizing pods in place needs {needed}"
         except ClusterError as error:
             return str(error)
         return ""
@@ -84,14 +84,14 @@ class ClusterFaults:
             case Cordon():
                 await self._cordon(course, course.disruption)
             case _:
-                raise DeploymentError("this cannot be done to a service in a cluster")
+                raise DeploymentError("this disruption is not supported in a cluster")
 
     async def _on_workers(self, course: Course, verb: str, workers: int | str, seconds: float) -> None:
         _, port = self._service.entrance
         pods = await self._ready()
         each = self._service.profile.deployment.workers
         if workers != "all" and int(workers) > each * len(pods):
-            raise DeploymentError(f"{workers} workers were to be disrupted, and {len(pods)} pods have {each} each")
+            raise DeploymentError(f"{workers} workers should be disrupted, but {len(pods)} pods have {each} each")
         # Pod by pod: so many in each, and in the last one what is left.
         counts = ["all"] * len(pods)
         if workers != "all":
@@ -117,7 +117,7 @@ class ClusterFaults:
             await asyncio.sleep(seconds)
 
     async def _restart(self, course: Course) -> None:
-        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete when the run ended")
+        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete by the end of the run")
         await _finished(self._kubectl.run, "rollout", "restart", self._service.deployment)
         while True:
             if await _finished(self._service.rolled_out):
@@ -128,7 +128,7 @@ class ClusterFaults:
     async def _delete(self, course: Course, delete: DeletePod) -> None:
         pods = await self._ready()
         if delete.pods != "all" and delete.pods > len(pods):
-            raise DeploymentError(f"{delete.pods} pods were to be deleted, and {len(pods)} take requests")
+            raise DeploymentError(f"{delete.pods} pods should be deleted, but only {len(pods)} are ready")
         chosen = pods if delete.pods == "all" else pods[: delete.pods]
         how = ("--grace-period=0", "--force") if delete.forced else ()
         course.begin(f"deleted {', '.join(chosen)}{' by force' if delete.forced else ''}")
@@ -174,7 +174,7 @@ class ClusterFaults:
         except ClusterError as error:
             if error.not_found and pod in error.refusal:
                 return  # replaced meanwhile, by one with what the Deployment says
-            raise DeploymentError(f"{error} (pods are resized in place from Kubernetes 1.33 on)") from error
+            raise DeploymentError(f"{error} (resizing pods in place needs Kubernetes 1.33)") from error
 
     async def _resized(self, pods: Sequence[str], container: str, cpu: str) -> None:
         deadline = time.monotonic() + _RESIZED_WITHIN
@@ -210,7 +210,7 @@ class ClusterFaults:
     async def _ready(self) -> list[str]:
         ready = sorted(state.ready_pods(await _finished(self._service.pods)))
         if not ready:
-            raise DeploymentError("there is no pod that takes requests, hence none to disturb")
+            raise DeploymentError("no pod is ready, so there is none to disrupt")
         return ready
 
     @asynccontextmanager
@@ -277,10 +277,9 @@ def _reason(said: str) -> str:
     """Return the cause in what ``kubectl exec`` printed."""
     if "python3" in said and ("not found" in said or "no such file" in said.lower()):
         return (
-            "its container has no python3, which workers are signalled and pressure is made with; use DeletePod, "
-            "Restart, Scale or LimitCpu"
+            "its container has no python3, which signals and pressure need; use DeletePod, Restart, Scale or LimitCpu"
         )
     if "exit code 137" in said:
-        return "what pressed was killed there (exit code 137), as beyond the container's memory limit; press with less"
+        return "the pressure process was killed (exit code 137): it exceeded the container's memory limit; use less"
     lines = [line for line in said.splitlines() if line and not line.startswith("command terminated")]
-    return lines[-1] if lines else "the program ended without a word"
+    return lines[-1] if lines else "the program ended without a message"

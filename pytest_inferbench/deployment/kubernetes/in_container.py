@@ -20,11 +20,11 @@ def disturb(verb: str, port: int, number: str, seconds: float) -> None:
     workers = find_workers(port)
     chosen = workers if number == "all" else workers[: int(number)]
     if not chosen or (number != "all" and len(chosen) < int(number)):
-        sys.exit(f"{number} of its workers were to be disrupted, {len(workers)} could be found")
+        sys.exit(f"{number} workers should be disrupted, but only {len(workers)} were found")
     if 1 in chosen:
         sys.exit(
-            "the worker is process 1 of its container, which the kernel shields from signals of its own namespace; "
-            "give the pod shareProcessNamespace: true, or use DeletePod"
+            "the worker is process 1 of its container, which cannot receive signals from within its namespace; "
+            "set shareProcessNamespace: true for the pod, or use DeletePod"
         )
     for pid in chosen:
         os.kill(pid, signal.SIGKILL if verb == "kill" else signal.SIGSTOP)

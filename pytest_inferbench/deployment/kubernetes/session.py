@@ -76,8 +76,8 @@ class ClusterSession:
                 return
             if time.monotonic() > deadline:
                 raise DeploymentError(
-                    f"namespace {name} is being removed and does not go away; see `kubectl get namespace {name} "
-                    "--output=yaml` for what holds it, or use another deployment.namespace"
+                    f"namespace {name} is being removed, and the removal does not end; see the reason in `kubectl get "
+                    f"namespace {name} --output=yaml`, or use another deployment.namespace"
                 )
             time.sleep(1)
         self._make_namespace(kubectl, manifest)
