@@ -29,7 +29,7 @@ from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.events import Booting
 from pytest_inferbench.harness.trial import Load, LoadOptions, System, run_trial
-from pytest_inferbench.judgement.machine_drift import drift
+from pytest_inferbench.judgement.machine_drift import machine_drift
 from pytest_inferbench.judgement.measurement import Reference
 from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.machine.probe import describe_environment
@@ -119,7 +119,7 @@ def main() -> None:
     rows = []
     for name in others:
         measurement = Measurement(workload=load.workload, profile=side.name, runs=found[name], environment=environment)
-        moved = drift(found[recorded], found[name], alpha=0.05)
+        moved = machine_drift(found[recorded], found[name], alpha=0.05)
         pace = "" if moved is None else f"{moved.ratio:.2f} ({moved.interval[0]:.2f} to {moved.interval[1]:.2f})"
         rows += [[name, pace, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
     told = f"{options.boots} boots per series, {options.rate:g} requests/s for {options.duration:g} s"

@@ -215,7 +215,8 @@ class Harness:
                 reference: Sequence[Run] = () if stored is None else stored.runs
                 if other is not None:
                     reference = [pair.reference.run for pair in pairs if pair.reference is not None]
-                stop = plan.stop(reference, [pair.candidate.run for pair in pairs], spent=spent)
+                runs = [pair.candidate.run for pair in pairs]
+                stop = plan.stop(reference, runs, spent=spent, stored=other is None)
                 if stop is not None:
                     return stop
             seed = log.next_seed(self.sampling.seed, seeds)
@@ -256,7 +257,7 @@ class Harness:
         if other is not None and other.name == ITSELF:
             rng = stream(self.sampling.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.sampling.repeats, alpha=self.policy.alpha, rng=rng)
-        moved = None if reference is None else reference.drift(runs, alpha=self.policy.alpha)
+        moved = None if reference is None else reference.machine_drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,
             profile=candidate.name,
