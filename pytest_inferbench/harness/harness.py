@@ -136,7 +136,7 @@ class Harness:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
         system = self.systems.under_test(profile)
         boots = self.sampling.repeats if boots is None else boots
-        name = ("capacity", profile, system.profile, slo, search.seed, search.duration, search.precision, boots)
+        name = ("capacity", profile, system.profile, slo, search.identity, boots)
         if known := self._capacities.get(repr(name)):
             return known
         found: Capacity | None = self.resume_cache.load(*name)
@@ -296,7 +296,7 @@ class Harness:
 
 def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> tuple[object, ...]:
     """Return all that two runs must share to be of one measurement, besides the files of the project."""
-    issued = (load.workload.identity, load.target, load.options, load.disruptions)
+    issued = (load.workload.identity, load.target.digest, load.options, load.disruptions, load.warmup)
     systems = [(system.name, system.profile) for system in (candidate, other) if system is not None]
     return (place, issued, systems, seed)
 

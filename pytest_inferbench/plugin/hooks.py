@@ -141,7 +141,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         for name in names:
             configured: Any = settings.project.workloads.get(name, {}).get("duration")
             length = settings.duration or configured or DEFAULT_WORKLOADS[name]["duration"]
-            total = sum(session.overhead(side) + length for side in sides) * repeats
+            plan = settings.project.warm_up_of(name)
+            total = (
+                sum(session.overhead(side) + session.warm_up_seconds(side, plan) + length for side in sides) * repeats
+            )
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
     search = _SEARCH_SECONDS * settings.repeats

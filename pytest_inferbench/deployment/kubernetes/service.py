@@ -88,6 +88,11 @@ class KubernetesService:
         return resource(served(self._objects)[1])
 
     @property
+    def worker_count(self) -> int:
+        """How many processes take requests once booted: the workers of all replicas."""
+        return max(1, int(served(self._objects)[1]["spec"].get("replicas", 1))) * self.profile.deployment.workers
+
+    @property
     def entrance(self) -> tuple[str, int]:
         """The container under test, and the port that it listens on."""
         return entrance(self._objects)
