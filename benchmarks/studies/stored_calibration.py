@@ -70,7 +70,7 @@ def as_runs(arrivals: Array, latencies: Array, utilisation: float) -> tuple[Run,
 def read(runs: Sequence[Run], factor: float, jitter: float, rng: np.random.Generator) -> tuple[Run, ...]:
     """Return the runs with what the reference computation took beside each."""
     noise = np.exp(jitter * rng.standard_normal(len(runs)))
-    return tuple(replace(run, pace_ns=int(COMPUTATION * factor * n)) for run, n in zip(runs, noise, strict=True))
+    return tuple(replace(run, calibration_ns=int(COMPUTATION * factor * n)) for run, n in zip(runs, noise, strict=True))
 
 
 def replicates(
@@ -85,7 +85,9 @@ def replicates(
 
 def before(check: Comparison, reference: Sequence[Run], candidate: Sequence[Run]) -> bool:
     """Whether the replaced rule let REGRESSED stand."""
-    logs = [math.log((c.pace_ns or 0) / (r.pace_ns or 1)) for r, c in zip(reference, candidate, strict=True)]
+    logs = [
+        math.log((c.calibration_ns or 0) / (r.calibration_ns or 1)) for r, c in zip(reference, candidate, strict=True)
+    ]
     slower = max(1.0, math.exp(paired_mean(np.array(logs)).interval(check.alpha)[1]))
     left = 1 - 2 / 3 * slower
     return left > 0 and check.interval[0] > (1 + check.margin) * slower / 3 / left
