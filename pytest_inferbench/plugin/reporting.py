@@ -86,7 +86,7 @@ class Reporting:
         if settings.markdown is not None or (settings.step_summary is not None and anything):
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown
 
-            text = markdown(self._records, self._capacities)
+            text = markdown(self._records, self._capacities, alpha=settings.alpha)
             if settings.markdown is not None:
                 yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text)
             if settings.step_summary is not None and anything:
@@ -127,7 +127,7 @@ class Reporting:
         from pytest_inferbench.report.terminal import summary
 
         terminalreporter.section("inferbench")
-        for line in summary(self._records, self._capacities):
+        for line in summary(self._records, self._capacities, alpha=self._config.stash[SESSION].settings.alpha):
             for span in line:
                 terminalreporter.write(span.text, **({span.style: True} if span.style else {}))
             terminalreporter.line("")
