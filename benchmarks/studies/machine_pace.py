@@ -28,7 +28,7 @@ from pytest_inferbench import Measurement, Poisson, Run, Target
 from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.events import Booting
-from pytest_inferbench.harness.trial import Load, Side, run_trial
+from pytest_inferbench.harness.trial import Load, LoadOptions, System, run_trial
 from pytest_inferbench.judgement.machine_drift import drift
 from pytest_inferbench.judgement.measurement import Reference
 from pytest_inferbench.machine.lock import MachineLock
@@ -61,7 +61,7 @@ def neighbour() -> Iterator[None]:
         process.wait()
 
 
-async def series(load: Load, side: Side, boots: int, neighbours: int) -> tuple[Run, ...]:
+async def series(load: Load, side: System, boots: int, neighbours: int) -> tuple[Run, ...]:
     """Return the runs of ``boots`` boots beside so many neighbours."""
     runs = []
     with ExitStack() as stack:
@@ -99,14 +99,14 @@ def main() -> None:
         workload=Workload("steady", Poisson(options.rate), options.duration),
         target=Target(project.path),
         payloads=texts_like_the_benchmarks,
-        drain_timeout=15.0,
+        options=LoadOptions(drain_timeout=15.0),
     )
     lock = MachineLock()
     while not lock.try_acquire():
         time.sleep(1.0)
     found = {}
     with tempfile.TemporaryDirectory() as logs:
-        side = Side(
+        side = System(
             name="optimized",
             profile=profile,
             deploy=partial(LocalService, profile, launch, log=Path(logs) / "service.log"),

@@ -33,7 +33,8 @@ from pytest_inferbench.disruption import (
     instant,
 )
 from pytest_inferbench.errors import DeploymentError
-from pytest_inferbench.loadgen import Progress, Target
+from pytest_inferbench.events import Progress
+from pytest_inferbench.loadgen import Target
 
 __all__ = ["Course", "Disruptable", "DisruptedItsWay", "Disruptor", "objection"]
 

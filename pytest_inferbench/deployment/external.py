@@ -18,6 +18,7 @@ class ExternalService:
         self.url = url.rstrip("/")
         self.boot_seconds = 0.0
         self.alive = True
+        self.pid: int | None = None
 
     def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Check that the endpoint answers HTTP at all; any status will do."""

@@ -6,13 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pytest_inferbench.errors import CapacityError, ConfigurationError
 from pytest_inferbench.events import Booting, Observer, Probed
-from pytest_inferbench.harness.trial import Side, reporter
+from pytest_inferbench.harness.trial import LoadOptions, System
 from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.judgement.validity import examine
@@ -69,8 +69,7 @@ class CapacitySearch:
 
     ``duration`` (seconds) is the length of one run; ``precision`` the relative width at which a search ends (0.05:
     the lowest rate that failed is at most 5 % above the highest that held). ``budget`` (seconds): no further run
-    that would end later, once the first boot has an answer. ``generators``: how many processes issue the load, or the
-    address of a Dask scheduler.
+    that would end later, once the first boot has an answer. ``load_options``: how the load is issued.
     """
 
     target: Target
@@ -79,10 +78,9 @@ class CapacitySearch:
     observe: Observer
     duration: float = 8.0
     precision: float = 0.05
-    drain_timeout: float = 10.0
+    load_options: LoadOptions = field(default_factory=LoadOptions)
     budget: float | None = None
     alpha: float = 0.05
-    generators: int | str = 1
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -91,7 +89,7 @@ class CapacitySearch:
         if not self.duration > 0:
             raise ConfigurationError(f"capacity: duration must be greater than zero, got {self.duration!r}")
 
-    async def find(self, side: Side, slo: SLO, *, boots: int) -> Capacity:
+    async def find(self, system: System, slo: SLO, *, boots: int) -> Capacity:
         """Search in ``boots`` boots, each from where the one before ended.
 
         Raises CapacityError if the SLO does not even hold at a tenth of the rate that the service sustains with
@@ -107,8 +105,8 @@ class CapacitySearch:
             elapsed = self.clock() - started
             if brackets and self.budget is not None and elapsed * (1 + 1 / len(brackets)) > self.budget:
                 break
-            self.observe(Booting(workload="capacity", profile=side.name, number=number, total=boots))
-            service = side.deploy()
+            self.observe(Booting(workload="capacity", profile=system.name, number=number, total=boots))
+            service = system.deploy()
             try:
                 await asyncio.to_thread(service.boot)
                 endpoint = self.target.at(service.url)
@@ -121,7 +119,7 @@ class CapacitySearch:
                 service.stop()
             brackets.append((low, high))
             guess = math.sqrt(low * high)
-        return self._conclude(side.name, slo, brackets, probes)
+        return self._conclude(system.name, slo, brackets, probes)
 
     async def _bisect(
         self, endpoint: Target, slo: SLO, guess: float, boot: int, probes: list[Probe]
@@ -155,18 +153,12 @@ class CapacitySearch:
         duration = max(self.duration, _LEAST_REQUESTS / rate)
         schedule = Workload("capacity", Poisson(rate), duration).schedule(self.seed)
         bodies = draw_payloads(self.payloads, len(schedule), self.seed)
-        generator = LoadGenerator(
-            endpoint,
-            drain_timeout=self.drain_timeout,
-            on_progress=reporter(self.observe),
-            generators=self.generators,
-        )
-        run = await generator.issue(schedule, bodies)
+        run = await self.load_options.generator(endpoint, self.observe).issue(schedule, bodies)
         spoilt = [finding for finding in examine(run) if finding.kind == "invalid"]
         held = holds(run, slo)
         if spoilt and held:
             raise CapacityError(
-                f"the capacity cannot be found: at {rate:.1f} requests/s the examiner failed, not the service "
+                f"the capacity cannot be found: at {rate:.1f} requests/s the measurement failed, not the service "
                 f"({spoilt[0].rule}: {spoilt[0].message}); {spoilt[0].recommendation}"
             )
         p95 = quantile(run.latencies, 0.95)

@@ -1,4 +1,4 @@
-"""What a test holds in its hands: the service under a profile, and a workload to measure it with."""
+"""What fixtures hand to a test: the service under a profile, a workload to measure it with, a capacity search."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InferenceService:
 
     def under(self, profile: str) -> InferenceService:
         """Return the handle for the same service under another profile."""
-        self.harness.side(profile)  # raises ConfigurationError for one that is not known
+        self.harness.systems.under_test(profile)  # raises ConfigurationError for one that is not known
         return InferenceService(self.harness, profile)
 
 
@@ -57,8 +57,8 @@ class BoundWorkload:
     ) -> Measurement:
         """Boot, warm up, issue and drain ``repeats`` times (default: the session's), and return what was seen.
 
-        ``disruptions`` are carried out in every run, on both sides if there are two; such a measurement has as many
-        repeats as planned, and is neither recorded as a baseline nor held against one.
+        ``disruptions`` are carried out in every run, of both systems if there are two; such a measurement has as many
+        repeats as planned, and is neither recorded as a baseline nor compared with one.
 
         ``size`` returns how many tokens (or whatever its cost grows with) a payload has: the measurement then has a
         cost curve, which is stored in the baseline.
@@ -69,8 +69,7 @@ class BoundWorkload:
             workload=self.workload,
             target=self.target,
             payloads=self.payloads,
-            drain_timeout=service.harness.drain_timeout,
-            generators=service.harness.generators,
+            options=service.harness.load_options,
             disruptions=check_disruptions(disruptions, duration=self.workload.duration),
             size=size,
         )
@@ -106,13 +105,12 @@ class CapacityFinder:
         search = CapacitySearch(
             target=self.target,
             payloads=self.payloads,
-            seed=harness.seed,
+            seed=harness.sampling.seed,
             observe=harness.observe,
             duration=parse_seconds(duration, what="duration"),
             precision=parse_fraction(precision, what="precision"),
-            drain_timeout=harness.drain_timeout,
-            budget=harness.budget,
+            load_options=harness.load_options,
+            budget=harness.sampling.budget,
             alpha=harness.policy.alpha,
-            generators=harness.generators,
         )
         return await harness.capacity(search, service.profile, slo, boots=boots)

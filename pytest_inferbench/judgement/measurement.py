@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,16 +86,26 @@ class Measurement:
     stop: Stop | None = None
     selfcheck: SelfCheck | None = None
     events: tuple[tuple[DisruptionEvent, ...], ...] = ()
-    on_verdict: Callable[[Measurement, Verdict], None] | None = None
-    on_impacts: Callable[[Measurement, SLO], None] | None = None
+    _verdicts: list[Verdict] = field(default_factory=list, init=False, repr=False, compare=False)
+    _recovered_by: list[SLO] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Measurement({self.workload.name!r}, profile={self.profile!r}, runs={len(self.runs)})"
 
     @property
     def valid(self) -> bool:
-        """False if the examiner failed in any run: nothing is judged then."""
+        """False if the measurement failed in any run, not the service: nothing is judged then."""
         return not any(finding.kind == "invalid" for finding in self.findings)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts that a test asked for so far, in order; not part of what makes two measurements equal."""
+        return tuple(self._verdicts)
+
+    @property
+    def recovered_by(self) -> SLO | None:
+        """The objectives by which a test last asked what its disruptions cost; None if it did not."""
+        return self._recovered_by[-1] if self._recovered_by else None
 
     def meets(self, slo: SLO) -> Verdict:
         """Judge the runs against ``slo``. True unless a limit is MISSED or the measurement INVALID."""
@@ -108,8 +118,7 @@ class Measurement:
         Raises ValidationError where nothing was disrupted, or ``slo`` has no latency objective.
         """
         found = _impacts(self.runs, self.events, slo)
-        if self.on_impacts is not None:
-            self.on_impacts(self, slo)
+        self._recovered_by.append(slo)
         return found
 
     def survives(self, budget: Resilience, *, slo: SLO) -> Verdict:
@@ -226,8 +235,7 @@ class Measurement:
             allow_missing=not self.policy.missing_fails,
             recording=self.policy.updating and (self.reference is None or self.reference.stored),
         )
-        if self.on_verdict is not None:
-            self.on_verdict(self, verdict)
+        self._verdicts.append(verdict)
         return verdict
 
 

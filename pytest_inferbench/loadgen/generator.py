@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ConfigurationError, ValidationError
+from pytest_inferbench.events import Progress
 from pytest_inferbench.loadgen import local
 from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import serialize
-from pytest_inferbench.loadgen.progress import Progress, Tally
+from pytest_inferbench.loadgen.progress import Tally
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
 from pytest_inferbench.runs.run import ClockOffset, Run

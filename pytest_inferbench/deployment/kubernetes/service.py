@@ -58,6 +58,7 @@ class KubernetesService:
         self._timeout = boot_timeout
         self._session = session
         self._folder = folder
+        self.pid: int | None = None
         self._objects: list[Manifest] = []
         self._url = ""
         self._route = ""
