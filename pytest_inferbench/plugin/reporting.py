@@ -96,12 +96,10 @@ class Reporting:
             def text() -> str:
                 return markdown(self._records, self._capacities, alpha=settings.alpha)
 
-            for flag, file, write in (
-                ("--inferbench-markdown", settings.markdown, write_markdown),
-                ("GITHUB_STEP_SUMMARY", settings.step_summary if anything else None, append_markdown),
-            ):
-                if file is not None:
-                    yield flag, file, lambda path, write=write: write(path, text())
+            if settings.markdown is not None:
+                yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text())
+            if settings.step_summary is not None and anything:
+                yield "GITHUB_STEP_SUMMARY", settings.step_summary, lambda path: append_markdown(path, text())
 
     def _prune(self, ours: InferbenchSession) -> list[str]:
         """Return what to say about stored baselines whose test is gone, after removing them if that was asked for."""
