@@ -5,6 +5,9 @@ when it closes, because pytest let go of it or died of whatever cause, the servi
 command, and after a grace period SIGKILL to every descendant. The pid of the command is the first line of standard
 output; the word "restart" ends the command likewise and starts it again, and the next line is its new pid.
 
+The service writes into a pipe, and only the supervisor writes LOG: so LOG can be cut down to its end while the service
+goes on writing, and no line in between is lost.
+
 On Linux the supervisor is a subreaper, so that a descendant which left the process group, or lost its parent, is
 still found. Standalone on purpose: it imports nothing of this package, whose start-up time it would pay at each boot.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
+import fcntl
 import os
 import select
 import signal
@@ -26,6 +29,9 @@ import psutil
 GRACE_SECONDS = 10.0
 LOG_LIMIT = 64 << 20
 LOG_KEPT = 1 << 20
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031  # Linux; fcntl names it, but not on every system
+_QUIET_SECONDS = 0.02
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -70,29 +76,88 @@ def _reap() -> None:
             pass
 
 
-def _attend(service: subprocess.Popen[bytes], log: io.RawIOBase) -> bool:
+class Log:
+    """What the service prints, read from a pipe and written to a file that stays below `LOG_LIMIT` bytes.
+
+    ``inlet`` is the end of the pipe that the service writes to. Whoever waits for the service must call `wait` or
+    `drain` meanwhile: a pipe that nobody reads becomes full and stops the service.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = open(path, "a+b", buffering=0)  # noqa: PTH123, SIM115
+        self._outlet, self.inlet = os.pipe()
+        os.set_blocking(self._outlet, False)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._outlet, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def wait(self, seconds: float, leash: list[int]) -> bool:
+        """Copy for up to ``seconds``; return True as soon as one of the file descriptors in ``leash`` is readable."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._outlet, *leash], [], [], left)
+            if self._outlet in ready and self._copy() < _PIPE_BYTES // 8:
+                # Not woken for each line of an access log, which would take CPU time from the service.
+                time.sleep(_QUIET_SECONDS)
+            if set(leash) & set(ready):
+                return True
+        return False
+
+    def drain(self) -> None:
+        """Copy what is in the pipe, and wait for nothing."""
+        while self._copy():
+            pass
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``. A full disk costs lines of the log, never the service."""
+        self._make_room(len(data))
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[self._file.write(data) or 0 :]
+
+    def _copy(self) -> int:
+        try:
+            data = os.read(self._outlet, _PIPE_BYTES)
+        except BlockingIOError:
+            return 0
+        self.write(data)
+        return len(data)
+
+    def _make_room(self, count: int) -> None:
+        """Where ``count`` bytes more would pass the limit, replace the file by its last whole lines.
+
+        Whoever reads it meanwhile sees the old file or the new one.
+        """
+        size = os.fstat(self._file.fileno()).st_size
+        if size + count <= LOG_LIMIT:
+            return
+        end = os.pread(self._file.fileno(), LOG_KEPT, size - LOG_KEPT)
+        end = end[end.find(b"\n") + 1 :]
+        fresh = f"{self._path}.new"
+        try:
+            with open(fresh, "wb") as file:  # noqa: PTH123
+                file.write(b"inferbench: the log grew beyond %d MiB; its beginning was dropped\n" % (LOG_LIMIT >> 20))
+                file.write(end)
+            os.replace(fresh, self._path)  # noqa: PTH105
+            self._file.close()
+            self._file = open(self._path, "a+b", buffering=0)  # noqa: PTH123, SIM115
+        except OSError:  # no room for both
+            os.ftruncate(self._file.fileno(), 0)
+
+
+def _attend(service: subprocess.Popen[bytes], log: Log) -> bool:
     """Return when the command has ended, by itself or asked to by us: True if it shall be started again."""
     while service.poll() is None:
-        _bound(log)
-        if select.select([0], [], [], 0.1)[0]:
+        if log.wait(0.1, [0]):
             said = os.read(0, 4096)
             with contextlib.suppress(ProcessLookupError):
                 service.terminate()
             _wake_descendants()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                service.wait(GRACE_SECONDS)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while service.poll() is None and time.monotonic() < deadline:
+                log.wait(0.02, [])
             return bool(said)
     return False
-
-
-def _bound(log: io.RawIOBase) -> None:
-    """Keep a service that floods its log from filling the disk: beyond the limit only the end is kept."""
-    size = os.fstat(log.fileno()).st_size
-    if size > LOG_LIMIT:
-        log.seek(size - LOG_KEPT)
-        end = log.read(LOG_KEPT) or b""
-        log.truncate(0)  # the service appends, so that it goes on from here
-        log.write(b"inferbench: the log grew beyond %d MiB; its beginning was dropped\n" % (LOG_LIMIT >> 20) + end)
 
 
 def main(argv: list[str]) -> int:
@@ -105,26 +170,27 @@ def main(argv: list[str]) -> int:
         # Ending is the leash's business. A signal meant for pytest's group must not cut the clean-up short.
         signal.signal(number, signal.SIG_IGN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with open(log_path, "a+b", buffering=0) as log:  # noqa: PTH123
-        while True:
-            try:
-                service = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=lambda: _prepare_child(affinity, nice),
-                )
-            except OSError as error:
-                log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())
-                return 127
-            print(service.pid, flush=True)
-            again = _attend(service, log)
-            _kill_descendants()
-            status = service.wait()
-            if not again:
-                return status if status >= 0 else 128 - status
+    log = Log(log_path)
+    while True:
+        try:
+            service = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log.inlet,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _prepare_child(affinity, nice),
+            )
+        except OSError as error:
+            log.write(f"inferbench: cannot run {command[0]}: {error}\n".encode())
+            return 127
+        print(service.pid, flush=True)
+        again = _attend(service, log)
+        _kill_descendants()
+        log.drain()
+        status = service.wait()
+        if not again:
+            return status if status >= 0 else 128 - status
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pytest_inferbench.plugin.options import add_options, add_short_options, giv
 from pytest_inferbench.plugin.reporting import Reporting
 from pytest_inferbench.plugin.session import SESSION, InferbenchSession, Taken
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
 #: About what a search for a capacity takes in one boot: five to ten runs of eight seconds or, if it is low, more.
 _SEARCH_SECONDS = 100.0

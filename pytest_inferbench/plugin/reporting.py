@@ -138,9 +138,7 @@ class Reporting:
         terminalreporter.section("inferbench")
         try:
             alpha = self._config.stash[SESSION].settings.alpha
-            lines = list(
-                summary(self._records, self._capacities, alpha=alpha)
-            )  # a generator fails only when it is read
+            lines = list(summary(self._records, self._capacities, alpha=alpha))
         except Exception as error:  # noqa: BLE001  # pytest's own summary, and what was written, still follow
             terminalreporter.write_line(f"the summary could not be made: {type(error).__name__}: {error}", red=True)
             lines = []

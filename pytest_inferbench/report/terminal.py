@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.wording import ablation, confidence, grouped, ratio
+from pytest_inferbench.report.wording import ablation, confidence, figure, grouped, ratio
 from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
@@ -84,19 +84,13 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
 
 def _capacity(found: Record) -> Iterator[Line]:
     low, high = (_rate(end) for end in found["interval"])
-    limits = ", ".join(f"{metric} {_limit(metric, limit)}" for metric, limit in found["slo"].items())
+    limits = ", ".join(f"{metric} {figure(metric, limit)}" for metric, limit in found["slo"].items())
     boots = f"{len(found['boots'])} boots" if len(found["boots"]) > 1 else "1 boot"
     yield (
         Span("capacity ", "bold"),
         Span(f"{_cut(found['profile'], 30)}: {_rate(found['rate'])}/s ({low} to {high}) under {limits}; "),
         Span(f"{boots}, {len(found['probes'])} runs", "light"),
     )
-
-
-def _limit(metric: str, limit: float) -> str:
-    if metric == "error_rate":
-        return format_fraction(limit)
-    return f"{limit:g}/s" if metric == "throughput" else format_seconds(limit)
 
 
 def _environment(record: Record, width: int) -> str:

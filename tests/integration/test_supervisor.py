@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 
-LIMIT, KEPT = 1 << 20, 64 << 10
+LIMIT, KEPT = 2 << 20, 64 << 10
 
 
 @contextmanager
 def supervised(log: Path, program: str) -> Iterator[subprocess.Popen[str]]:
-    """Run ``program`` (Python) under a supervisor whose log may have 1 MiB."""
+    """Run ``program`` (Python) under a supervisor whose log may have 2 MiB."""
     code = (
         "import sys\n"
         "from pytest_inferbench.deployment import supervisor\n"
@@ -40,22 +40,68 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_a_flood_of_log_lines_does_not_fill_the_disk(tmp_path: Path) -> None:
-    """32 times the limit is written: the file ends below it, with a note that something is missing, and the end."""
+    """Sixteen times the limit is written: the file stays below it, says that its beginning is missing, and lost no line
+    between that and the last one."""
     log = tmp_path / "log"
     flood = (
         "import sys, time\n"
-        "for number in range(512):\n"
-        "    sys.stdout.write('x' * 65535 + chr(10)); sys.stdout.flush(); time.sleep(0.002)\n"
-        "time.sleep(0.5)\n"
+        "for number in range(8192):\n"
+        "    sys.stdout.write(f'{number:4095}' + chr(10)); sys.stdout.flush()\n"
         "print('the last line', flush=True)\n"
         "time.sleep(600)\n"
     )
     with supervised(log, flood):
         until(lambda: log.exists() and b"the last line" in log.read_bytes()[-100:])
-        until(lambda: log.stat().st_size <= LIMIT)
-        text = log.read_text()
-    assert text.startswith("inferbench: the log grew beyond 1 MiB; its beginning was dropped\n")
-    assert text.rstrip().endswith("the last line")
+        note, *lines, last = log.read_text().splitlines()
+        assert log.stat().st_size <= LIMIT
+    assert note == "inferbench: the log grew beyond 2 MiB; its beginning was dropped"
+    assert [int(line) for line in lines] == list(range(8192 - len(lines), 8192))
+    assert len(lines) * 4096 >= KEPT - 4096
+    assert last == "the last line"
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_whoever_reads_the_log_while_it_is_cut_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """While 16 MiB pass through it, a reader finds the log neither missing nor empty nor larger than allowed."""
+    log = tmp_path / "log"
+    flood = (
+        "import time\n"
+        "for number in range(4096): print('x' * 4095, flush=True)\n"
+        "print('done', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    sizes: list[int] = []
+    with supervised(log, flood):
+        until(lambda: log.exists() and log.stat().st_size > 0)
+
+        def done() -> bool:
+            text = log.read_bytes()
+            sizes.append(len(text))
+            return text.endswith(b"done\n")
+
+        until(done)
+    assert min(sizes) > 0
+    assert max(sizes) <= LIMIT
+
+
+def test_a_service_that_says_much_when_it_is_asked_to_end_still_ends_by_itself(tmp_path: Path) -> None:
+    """A handler of SIGTERM that prints 4 MiB, four times what the pipe holds, comes to its last line."""
+    log = tmp_path / "log"
+    program = (
+        "import signal, sys, time\n"
+        "def end(*args):\n"
+        "    for number in range(4096): sys.stdout.write('y' * 1023 + chr(10))\n"
+        "    print('goodbye', flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with supervised(log, program) as process:
+        until(lambda: log.exists() and b"ready" in log.read_bytes())
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+    assert log.read_text().endswith("goodbye\n")
 
 
 def test_a_restart_is_another_process_and_the_leash_still_holds(tmp_path: Path) -> None:
