@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from pytest_inferbench.deployment import Deployment, pressure
+from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.proxy import DelayProxy, open_proxy
 from pytest_inferbench.deployment.workers import choose, find_workers, send
 from pytest_inferbench.disruption import (
@@ -229,7 +229,7 @@ class Disruptor:
             kind, number = "cpu", press.processes
         else:
             amount = int(press.amount)
-        words = [sys.executable, "-P", "-S", pressure.__file__, kind, str(float(press.duration)), str(amount)]
+        words = helper_command("press", kind, str(float(press.duration)), str(amount))
         processes: list[subprocess.Popen[bytes]] = []
         try:
             for _ in range(number):

@@ -136,7 +136,7 @@ class Harness:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
         system = self.systems.under_test(profile)
         boots = self.sampling.repeats if boots is None else boots
-        name = ("capacity", profile, system.profile, slo, search.seed, search.duration, search.precision, boots)
+        name = ("capacity", profile, system.profile, slo, search.identity, boots)
         if known := self._capacities.get(repr(name)):
             return known
         found: Capacity | None = self.resume_cache.load(*name)
@@ -215,7 +215,8 @@ class Harness:
                 reference: Sequence[Run] = () if stored is None else stored.runs
                 if other is not None:
                     reference = [pair.reference.run for pair in pairs if pair.reference is not None]
-                stop = plan.stop(reference, [pair.candidate.run for pair in pairs], spent=spent)
+                runs = [pair.candidate.run for pair in pairs]
+                stop = plan.stop(reference, runs, spent=spent, stored=other is None)
                 if stop is not None:
                     return stop
             seed = log.next_seed(self.sampling.seed, seeds)
@@ -256,7 +257,7 @@ class Harness:
         if other is not None and other.name == ITSELF:
             rng = stream(self.sampling.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.sampling.repeats, alpha=self.policy.alpha, rng=rng)
-        moved = None if reference is None else reference.drift(runs, alpha=self.policy.alpha)
+        moved = None if reference is None else reference.machine_drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,
             profile=candidate.name,
@@ -295,7 +296,7 @@ class Harness:
 
 def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> tuple[object, ...]:
     """Return all that two runs must share to be of one measurement, besides the files of the project."""
-    issued = (load.workload.identity, load.target, load.options, load.disruptions)
+    issued = (load.workload.identity, load.target.digest, load.options, load.disruptions, load.warmup)
     systems = [(system.name, system.profile) for system in (candidate, other) if system is not None]
     return (place, issued, systems, seed)
 

@@ -12,6 +12,7 @@ from pytest_inferbench.plugin.live_line import Display
 from pytest_inferbench.plugin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from pytest_inferbench.config.warmup import WarmUpPlan
     from pytest_inferbench.events import CapacityFound, Event, Measured
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
@@ -25,6 +26,8 @@ __all__ = ["PROCEDURE", "SESSION", "InferbenchSession"]
 
 _OVERHEAD_KEY = "inferbench/overhead_seconds"
 _OVERHEAD_GUESS = 10.0
+_WARM_UP_KEY = "inferbench/warmup_seconds"
+_WARM_UP_GUESS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class InferbenchSession:
         self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
+        self._warm_up = (0.0, 0.0)  # when it began, and how long it took
 
     @property
     def settings(self) -> Settings:
@@ -126,9 +130,16 @@ class InferbenchSession:
         return [verdict for verdict in verdicts if not verdict.passed]
 
     def overhead(self, profile: str) -> float:
-        """Return the seconds that a run under ``profile`` takes beyond its workload, as seen before or guessed."""
-        known = self._cache.get(_OVERHEAD_KEY, {}) if self._cache else {}
-        return float(known.get(profile, _OVERHEAD_GUESS))
+        """Return the seconds that a run takes beyond its workload and warm-up, as seen before or guessed."""
+        return self._recall(_OVERHEAD_KEY, profile, _OVERHEAD_GUESS)
+
+    def warm_up_seconds(self, profile: str, plan: WarmUpPlan) -> float:
+        """Return what warming up before a run takes, as seen before or guessed, and at most what ``plan`` allows."""
+        return 0.0 if plan.off else min(plan.duration, self._recall(_WARM_UP_KEY, profile, _WARM_UP_GUESS))
+
+    def _recall(self, key: str, profile: str, guess: float) -> float:
+        known = self._cache.get(key, {}) if self._cache else {}
+        return float(known.get(profile, guess))
 
     @property
     def _cache(self) -> pytest.Cache | None:
@@ -201,27 +212,34 @@ class InferbenchSession:
         )
 
     def _observe(self, event: Event) -> None:
-        from pytest_inferbench.events import Booting, CapacityFound, Drained, Measured, Progress
+        from pytest_inferbench.events import Booting, CapacityFound, Drained, Measured, Progress, Ready, WarmingUp
 
         match event:
             case Booting():
                 self._run_started = (time.monotonic(), 0.0)
+            case Ready():
+                self._warm_up = (time.monotonic(), 0.0)
+            case WarmingUp():
+                began, _ = self._warm_up
+                self._warm_up = (began, time.monotonic() - began)
             case Progress(total=total):
                 self._run_started = (self._run_started[0], total)
             case Drained(profile=profile):
                 began, duration = self._run_started
+                _, warming = self._warm_up
+                if warming > 0:
+                    self._remember(_WARM_UP_KEY, profile, warming)
                 if duration > 0:  # a closed loop has no length of its own, that could be taken off
-                    self._remember_overhead(profile, time.monotonic() - began - duration)
+                    self._remember(_OVERHEAD_KEY, profile, time.monotonic() - began - duration - warming)
         if isinstance(event, Measured | CapacityFound):
             self._complete.append(event)
             self._display.clear()
         else:
             self._display.show(event)
 
-    def _remember_overhead(self, profile: str, seconds: float) -> None:
+    def _remember(self, key: str, profile: str, seconds: float) -> None:
         if self._cache and not hasattr(self.config, "workerinput"):
-            known = self._cache.get(_OVERHEAD_KEY, {})
-            self._cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
+            self._cache.set(key, {**self._cache.get(key, {}), profile: round(seconds, 1)})
 
     def _first_profile(self, test: str, measurement: Measurement) -> Measurement | None:
         """Return what the test measured under the first profile, where there are several and no other reference."""

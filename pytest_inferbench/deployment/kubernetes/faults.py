@@ -9,13 +9,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_inferbench.deployment import pressure
+from pytest_inferbench.deployment import helper_process
 from pytest_inferbench.deployment.disruptor import Course
-from pytest_inferbench.deployment.kubernetes import in_container, state
+from pytest_inferbench.deployment.kubernetes import state
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Manifest
 from pytest_inferbench.deployment.kubernetes.session import ClusterBoot
 from pytest_inferbench.disruption import (
@@ -98,9 +98,7 @@ class ClusterFaults:
             counts = [str(min(each, int(workers) - begun)) for begun in range(0, int(workers), each)]
         async with AsyncExitStack() as stack:
             entered = (
-                stack.enter_async_context(
-                    self._inside(pod, in_container.__file__, verb, str(port), wanted, str(seconds))
-                )
+                stack.enter_async_context(self._helper_in(pod, "signal", verb, str(port), wanted, str(seconds)))
                 for pod, wanted in zip(pods, counts, strict=False)
             )
             said = await asyncio.gather(*entered)
@@ -112,7 +110,7 @@ class ClusterFaults:
         pod = (await self._ready())[0]
         async with AsyncExitStack() as stack:
             for _ in range(number):
-                await stack.enter_async_context(self._inside(pod, pressure.__file__, kind, str(seconds), str(amount)))
+                await stack.enter_async_context(self._helper_in(pod, "press", kind, str(seconds), str(amount)))
             course.begin(f"{number} x {kind} inside {pod}")
             await asyncio.sleep(seconds)
 
@@ -214,11 +212,15 @@ class ClusterFaults:
         return ready
 
     @asynccontextmanager
-    async def _inside(self, pod: str, file: str, *words: str) -> AsyncIterator[str]:
-        """Run a Python file in a pod; yield the first line that it says, and let go of its leash at the end."""
+    async def _helper_in(self, pod: str, *words: str) -> AsyncIterator[str]:
+        """Run the helper process in a pod; yield the first line that it prints, and close its control pipe at the end.
+
+        The program goes ahead of that in the same pipe: as an argument it would be longer than proxies let pass.
+        """
         container, _ = self._service.entrance
-        program = await asyncio.to_thread(Path(file).read_text, encoding="utf-8")
-        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", program)
+        program = await asyncio.to_thread(Path(helper_process.__file__).read_bytes)
+        read = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
+        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", read)
         process = await asyncio.create_subprocess_exec(
             *self._kubectl.command("exec", *where, *words),
             stdin=asyncio.subprocess.PIPE,
@@ -226,7 +228,11 @@ class ClusterFaults:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
+            assert process.stdin is not None
             assert process.stdout is not None
+            with suppress(ConnectionError):  # refused: the reason stands in what it prints
+                process.stdin.write(program)
+                await process.stdin.drain()
             line = (await process.stdout.readline()).decode("utf-8", "replace").strip()
             if not line:
                 said = (await process.communicate())[1].decode("utf-8", "replace")

@@ -88,6 +88,11 @@ class KubernetesService:
         return resource(served(self._objects)[1])
 
     @property
+    def worker_count(self) -> int:
+        """How many processes take requests once booted: the workers of all replicas."""
+        return max(1, int(served(self._objects)[1]["spec"].get("replicas", 1))) * self.profile.deployment.workers
+
+    @property
     def entrance(self) -> tuple[str, int]:
         """The container under test, and the port that it listens on."""
         return entrance(self._objects)
@@ -199,6 +204,7 @@ class KubernetesService:
             if problem := state.diagnose(objects, events):
                 raise self._error(f"does not start: {problem.message}", problem)
             line = state.summary(objects, events)
+            tell(line)
             if time.monotonic() > deadline:
                 late = [item["metadata"]["name"] for item in objects if item["kind"] == "Pod"]
                 raise self._error(
@@ -206,7 +212,6 @@ class KubernetesService:
                     "only needs more time",
                     Problem(message=line, pod=late[0] if late else None),
                 )
-            tell(line)
             time.sleep(_POLL_SECONDS)
 
     def _find_way_in(self, deadline: float, tell: Callable[[str], None]) -> None:

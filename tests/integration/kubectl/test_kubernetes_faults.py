@@ -111,7 +111,7 @@ def test_more_workers_than_the_pods_have_cannot_be_killed(cluster, service):
     assert orders(cluster) == []
 
 
-def test_a_frozen_worker_is_let_go_by_the_end_of_its_leash(cluster, service):
+def test_a_frozen_worker_continues_when_the_control_pipe_closes(cluster, service):
     """The program inside knows the duration, and ends with its input: the course lasts as long as it was to."""
     course = disrupt(service, Freeze(at=1, duration=SHORT))
     (order,) = orders(cluster)
@@ -131,6 +131,30 @@ def test_pressure_is_made_inside_the_first_pod(cluster, service, name, disruptio
     disrupt(service, disruption)
     assert [" ".join(order.split()[-3:]) for order in orders(cluster)] == words
     assert all(order.startswith(f"exec --stdin {name}-0 ") for order in orders(cluster))
+
+
+def test_the_program_runs_in_the_pod_and_ends_with_its_control_pipe(cluster, service, name):
+    """The program comes whole through standard input: it takes the memory, says so, and ends before its time."""
+    cluster.plays(runs=True)
+
+    async def cut_short():
+        course = Course(MemoryPressure(at=1, duration=600, amount="1MiB"))
+        task = asyncio.create_task(service.disrupt(course))
+        while course.began_ns is None:
+            await asyncio.sleep(0.01)
+            assert not task.done() or task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return course
+
+    assert asyncio.run(cut_short()).detail == f"1 x memory inside {name}-0"
+
+
+def test_what_the_program_in_the_pod_refuses_is_the_error(cluster, service, name):
+    """The program that really runs finds nobody who listens on the port, and its message is the error."""
+    cluster.plays(runs=True)
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 workers should be disrupted, but only 0 were"):
+        disrupt(service, KillWorker(at=1))
 
 
 def test_a_container_without_python_is_told_with_the_way_out(cluster, service):
