@@ -276,7 +276,7 @@ def unshared_tables(grid: list[Cell], n: int, rng: np.random.Generator, *, quick
 
 def queue_tables(grid: list[Cell], n: int, rng: np.random.Generator) -> None:
     """Print the gate on queues: by p95, by other metrics, of tails, and looking more than once."""
-    print("## p95: the same schedules and payloads on both sides\n")
+    print("## p95: the same schedules and payloads for reference and candidate\n")
     main_table(grid, n, rng)
     print("## p95: heavy-tailed boots\n")
     main_table([replace(c, heavy=True) for c in grid if c.boot_noise in (0.01, 0.03)], n, rng, beside=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.effect import METRICS, PERCENTILES, TOLERANCE, Effect, estimate_effect, figures
+from pytest_inferbench.judgement.machine_drift import discount, machine_drift
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.pairing import Pairing, Runs, Sample, pair_up, read_runs
 from pytest_inferbench.stats.paired import pairs_to_decide
@@ -68,7 +69,13 @@ class _Single:
 
 
 def compare(
-    reference: Runs, candidate: Runs, *, metric: str = "p95", margin: float = 0.05, alpha: float = 0.05
+    reference: Runs,
+    candidate: Runs,
+    *,
+    metric: str = "p95",
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> Comparison:
     """Compare ``candidate`` with ``reference`` by ``metric``, one number per run, pair by pair.
 
@@ -76,18 +83,22 @@ def compare(
     ``Run`` or 1-D array is one run. ``metric``: p50 p90 p95 p99 mean error_rate throughput. ``margin``: the
     relative change that matters (absolute for error_rate), ``alpha``: the one-sided error rate.
 
-    Pairs count as pairs where the requests show that both runs were issued the same ones, or where the figures of
-    all pairs go together; else the runs of the two sides are two independent samples (Welch), see
-    `mean_of_changes`. Which of the two is decided without looking at the change.
+    Pairs count as pairs where the requests show that both runs were issued the same ones, or where the values of all
+    pairs go together; else the runs are two independent samples (Welch), see `mean_of_changes`. Which of the two is
+    decided without looking at the change.
 
     REGRESSED if the interval lies wholly above 1 + margin, IMPROVED if wholly below 1 / (1 + margin), PASS if it
     otherwise lies wholly below 1 + margin, else INCONCLUSIVE, which also stands for fewer than two pairs and for
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
+
+    ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
+    reference computation that the runs carry (``Run.pace_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
+    the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
-    return _compare(reference, candidate, metric, margin, alpha).comparison
+    return _compare(reference, candidate, metric, margin, alpha, stored).comparison
 
 
-def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha: float) -> _Single:
+def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha: float, stored: bool) -> _Single:
     if metric not in METRICS:
         raise ValidationError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
     _check_number(margin, "margin", 0.0, math.inf)
@@ -98,22 +109,36 @@ def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha
     pairing = pair_up(*sides)
     before, after = figures(pairing, metric)
     effect = estimate_effect(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
-    return _Single(_conclude(sides, pairing, before, after, effect, metric, margin, alpha), effect.p_better)
+    check = _conclude(sides, pairing, before, after, effect, metric, margin, alpha)
+    return _Single(_discounted(check, sides, pairing) if stored else check, effect.p_better)
+
+
+def _discounted(check: Comparison, sides: Sequence[Sequence[Sample]], pairing: Pairing) -> Comparison:
+    before, after = ([sample.run for sample in side if sample.run is not None] for side in sides)
+    drift = machine_drift(before, after, alpha=check.alpha) if before and after else None
+    return discount(check, drift, [reference.run for reference, _ in pairing.pairs if reference.run is not None])
 
 
 def compare_family(
-    reference: Runs, candidate: Runs, *, metrics: Sequence[str], margin: float = 0.05, alpha: float = 0.05
+    reference: Runs,
+    candidate: Runs,
+    *,
+    metrics: Sequence[str],
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> tuple[Comparison, ...]:
     """Compare by several metrics as one family: Holm keeps the chance of any false REGRESSED at ``alpha``.
 
     Every Comparison keeps its raw interval and p-value; ``adjusted_p`` is Holm's. A metric that is REGRESSED on its
-    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS.
+    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS. ``stored`` as
+    of `compare`: the machine is the same for every metric, and so no matter of the family.
     """
     if isinstance(metrics, str) or not metrics:
         raise ValidationError(f"metrics must be a non-empty sequence of names such as ('p50', 'p95'), got {metrics!r}")
     if len(set(metrics)) != len(metrics):
         raise ValidationError(f"metrics names one more than once: {tuple(metrics)!r}")
-    singles = [_compare(reference, candidate, metric, margin, alpha) for metric in metrics]
+    singles = [_compare(reference, candidate, metric, margin, alpha, stored) for metric in metrics]
     if len(singles) == 1:
         return (singles[0].comparison,)
     worse = holm([single.comparison.p_value for single in singles])
