@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.judgement.pairing import Pairing, Sample
-from pytest_inferbench.stats.matched import unqueued_log_ratio
+from pytest_inferbench.stats.unqueued import unqueued_log_ratio
 from pytest_inferbench.stats.paired import PairedMean, median_interval, paired_mean
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 
 __all__ = ["METRICS", "PERCENTILES", "TOLERANCE", "Evidence", "figures", "weigh"]
 
@@ -142,7 +142,7 @@ def _weigh_saturation(
 
     Only if every candidate run saturates and no reference run does, so that no single unlucky schedule decides.
     """
-    rising = [(backlog(r.latencies).rising, backlog(c.latencies).rising) for r, c in pairing.pairs]
+    rising = [(saturation(r.latencies).rising, saturation(c.latencies).rising) for r, c in pairing.pairs]
     ours, theirs = sum(r for r, _ in rising), sum(c for _, c in rising)
     n = len(rising)
     if not ours and not theirs:

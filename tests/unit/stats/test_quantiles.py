@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_inferbench.stats.matched import unqueued_log_ratio
+from pytest_inferbench.stats.unqueued import unqueued_log_ratio
 from pytest_inferbench.stats.quantiles import log_ratio, quantile, samples_needed, smooth_quantiles
 
 
