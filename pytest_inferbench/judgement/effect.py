@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.judgement.pairing import Pairing, Sample
-from pytest_inferbench.stats.unqueued import unqueued_log_ratio
 from pytest_inferbench.stats.paired import PairedMean, median_interval, paired_mean
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
 from pytest_inferbench.stats.trend import saturation
+from pytest_inferbench.stats.unqueued import unqueued_log_ratio
 
 __all__ = ["METRICS", "PERCENTILES", "TOLERANCE", "Evidence", "figures", "weigh"]
 

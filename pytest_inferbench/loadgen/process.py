@@ -89,7 +89,9 @@ class WorkerProcess:
             end = "does not answer" if returncode is None else f"ended with status {returncode}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]
-        printed = "it printed:\n" + "\n".join(lines) if lines else f"it printed nothing ({type(error).__name__}: {error})"
+        printed = (
+            "it printed:\n" + "\n".join(lines) if lines else f"it printed nothing ({type(error).__name__}: {error})"
+        )
         return f"the load generator's process {end} before the run was over; nothing of the run is kept; {printed}"
 
 
