@@ -21,7 +21,7 @@ from pytest_inferbench.loadgen.payloads import serialize
 from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.workload.arrivals import Poisson
 from pytest_inferbench.workload.seeds import stream
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
@@ -226,4 +226,4 @@ def holds(run: Run, slo: SLO) -> bool:
             good = value <= limit
         if not good:
             return False
-    return not backlog(latencies).rising
+    return not saturation(latencies).rising

@@ -92,8 +92,8 @@ def compare(
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
 
     ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
-    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
-    the interval stay as measured. Without two such runs on each side nothing is discounted.
+    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the
+    ratio and the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
     return _compare(reference, candidate, metric, margin, alpha, stored).comparison
 

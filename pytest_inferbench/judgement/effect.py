@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from pytest_inferbench.judgement.pairing import Pairing, Sample
-from pytest_inferbench.stats.matched import step_correlation, unqueued_log_ratio
 from pytest_inferbench.stats.paired import MeanEstimate, mean_of_changes, mean_of_values, median_interval
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
+from pytest_inferbench.stats.unqueued import step_correlation, unqueued_log_ratio
 
 __all__ = ["METRICS", "PERCENTILES", "TOLERANCE", "Effect", "estimate_effect", "figures", "share_requests"]
 
@@ -196,7 +196,7 @@ def _effect_of_saturation(
 
     Only if every candidate run saturates and no reference run does, in so many pairs that it is beyond chance.
     """
-    rising = [(backlog(r.latencies).rising, backlog(c.latencies).rising) for r, c in pairing.pairs]
+    rising = [(saturation(r.latencies).rising, saturation(c.latencies).rising) for r, c in pairing.pairs]
     ours, theirs = sum(r for r, _ in rising), sum(c for _, c in rising)
     n = len(rising)
     if not ours and not theirs:

@@ -18,7 +18,7 @@ from pytest_inferbench.stats.bootstrap import bootstrap_interval
 from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.proportions import clopper_pearson
 from pytest_inferbench.stats.quantiles import quantile, samples_needed
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.units import parse_fraction, parse_rate, parse_seconds
 from pytest_inferbench.workload.seeds import stream
 
@@ -135,7 +135,7 @@ def _percentile_doubts(runs: list[Run], metric: str, alpha: float) -> list[str]:
     if n < needed:
         longer = needed / n
         doubts.append(f"{metric} needs at least {needed} requests, got {n}: a run {longer:.1f} times as long, or more")
-    rising = sum(backlog(run.latencies).rising for run in runs)
+    rising = sum(saturation(run.latencies).rising for run in runs)
     if 2 * rising > len(runs):
         which = "the run" if len(runs) == 1 else f"{rising} of {len(runs)} runs"
         doubts.append(f"latency still rises at the end of {which}: {metric} describes its length; lower the rate")
