@@ -1,4 +1,4 @@
-"""Who is let in: requests that a lasting queue would answer too late are refused at the door, early and cheaply.
+"""Admission: requests that a lasting queue would answer too late are refused on arrival, when that costs little.
 
 A queue that only grows makes every answer late, so that an overloaded service does all of its work for nothing. A
 short queue is no such thing: a burst is served, and nobody is the worse for it. The difference is how long it lasts.

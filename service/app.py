@@ -1,37 +1,32 @@
-"""``SentimentService``: what ``bentoml serve service.app:SentimentService`` takes.
+"""``SentimentService``: what ``bentoml serve service.app:SentimentService`` and ``bentoml build`` take.
 
 ``POST /classify`` with ``{"text": "..."}`` answers ``{"label": ..., "score": ..., "probabilities": {...}}`` and a
 ``Server-Timing`` header. Text beyond the model's 512 tokens is cut off; beyond 100,000 characters it is refused.
+
+The profile in ``INFERBENCH_PROFILE`` chooses one of three services with the same endpoint: :class:`Plain` computes one
+request at a time, :class:`Batched` collects them with :mod:`service.batcher`, :class:`AdaptiveBatched` leaves that to
+BentoML.
 """
 
 # BentoML ships no types for what it exports here.
-# mypy: disallow-subclassing-any=False, disallow-untyped-decorators=False
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import time
-from dataclasses import replace
-from typing import Annotated, Any, cast
-
-# Before bentoml is imported, which reads it then: a benchmark sends nothing to anybody else.
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from typing import Any
 
 import bentoml
-from bentoml import IODescriptor
 from bentoml.exceptions import ServiceUnavailable
-from pydantic import PlainValidator, WithJsonSchema
-from starlette.responses import JSONResponse, Response
 
 from service import engines
 from service.admission import Admission
 from service.batcher import Batcher, TooLate
-from service.classifier import Answer, Classifier, Queued
+from service.classifier import Answer, Classifier, Queued, Ticket
 from service.errors import ServiceError
-from service.intake import MAX_CHARACTERS, IntakeMiddleware, enqueue
+from service.intake import IntakeMiddleware
+from service.schema import BatchItem, Classification, Text
 from service.settings import Profile
 
 _DESCRIPTORS = 65_536
@@ -46,112 +41,153 @@ def _profile() -> Profile:
         raise SystemExit(f"service: error: {error}") from None
 
 
-def _raise_descriptor_limit() -> None:
-    """A thousand requests in flight are a thousand sockets; soft limits of 1024 or 256 are common."""
+PROFILE = _profile()
+#: What every service here is configured with.
+CONFIG: dict[str, Any] = {
+    "envs": [{"name": "TOKENIZERS_PARALLELISM", "value": "false"}],
+    "traffic": {"timeout": PROFILE.service.timeout_s},
+    "http": {"host": "127.0.0.1"},
+    "logging": {"access": {"enabled": PROFILE.service.access_log}},
+    "metrics": {"enabled": PROFILE.service.metrics},
+    "tracing": {} if PROFILE.service.tracing else {"excluded_urls": ".*"},
+}
+
+
+def prepare() -> None:
+    """Prepare the process that starts the workers: build what is missing, and allow them enough open files.
+
+    Raises:
+        SystemExit: something could not be built, which ends the boot.
+    """
+    # A thousand requests in flight are a thousand sockets; soft limits of 1024 or 256 are common.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        engines.prepare(PROFILE.runtime)
+    except ServiceError as error:
+        raise SystemExit(f"service: error: {error}") from None
 
 
-class ClassifyInput(IODescriptor):
-    """The request: one text."""
-
-    text: Annotated[
-        Any, PlainValidator(enqueue), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS})
-    ]
-
-
-class ClassifyOutput(IODescriptor):
-    """The response: the most probable label, its probability, and those of all labels."""
-
-    label: str
-    score: float
-    probabilities: dict[str, float]
-
-    @classmethod
-    async def to_http_response(cls, obj: Any, serde: Any) -> Response:
-        """``obj`` is the list of one :class:`Answer` that BentoML cut out of its batch."""
-        answer: Answer = obj[0]
-        started = time.monotonic_ns()
-        response = JSONResponse(answer.body())
-        timed = replace(answer, serialize_ns=time.monotonic_ns() - started)
-        response.headers["Server-Timing"] = timed.server_timing()
-        return response
+def load_classifier() -> Classifier:
+    """The profile's classifier, warmed up."""
+    classifier = Classifier(
+        *engines.load(PROFILE.runtime, workers=PROFILE.workers),
+        streams=PROFILE.runtime.streams,
+        slowdown=PROFILE.service.slowdown.model_dump(),
+    )
+    classifier.warm_up()
+    return classifier
 
 
-PROFILE = _profile()
-# Shared by the door, which asks it, and the batcher, which tells it what goes on.
-ADMISSION = Admission(target_ms=PROFILE.service.queue_target_ms, streams=PROFILE.runtime.streams)
-_raise_descriptor_limit()
+def respond(ticket: Ticket, answer: Answer) -> Classification:
+    """The body of the response; the middleware sends the answer's timing."""
+    ticket.answered(answer)
+    return answer.classification()
 
 
-@bentoml.service(
-    name="SentimentService",
-    workers=PROFILE.workers,
-    traffic={"timeout": PROFILE.service.timeout_s},
-    http={"host": "127.0.0.1"},
-    logging={"access": {"enabled": PROFILE.service.access_log}},
-    metrics={"enabled": PROFILE.service.metrics},
-    tracing={} if PROFILE.service.tracing else {"excluded_urls": ".*"},
-)
-class SentimentService:
-    """RoBERTa sentiment analysis, under the profile in ``INFERBENCH_PROFILE``."""
+@bentoml.service(name="SentimentService", workers=PROFILE.workers, **CONFIG)
+class Plain:
+    """RoBERTa sentiment analysis, one request at a time."""
+
+    prepare = bentoml.on_deployment(prepare)
 
     def __init__(self) -> None:
-        self._classifier = Classifier(
-            *engines.load(PROFILE.runtime, workers=PROFILE.workers),
-            streams=PROFILE.runtime.streams,
-            slowdown=PROFILE.service.slowdown,
-        )
-        self._classifier.warm_up()
+        self._classifier = load_classifier()
+
+    @bentoml.api
+    def classify(self, text: Text, ctx: bentoml.Context) -> Classification:
+        """Classify one text. Text longer than the model's 512 tokens is truncated."""
+        ticket = ctx.request.state.ticket
+        (answer,) = self._classifier.classify([Queued(text, ticket)])
+        return respond(ticket, answer)
+
+
+@bentoml.service(name="SentimentService", workers=PROFILE.workers, **CONFIG)
+class Batched:
+    """RoBERTa sentiment analysis in batches that are never waited for, and a lasting queue refused."""
+
+    prepare = bentoml.on_deployment(prepare)
+
+    def __init__(self) -> None:
+        self._classifier = load_classifier()
+        self.admission = Admission(target_ms=PROFILE.service.queue_target_ms, streams=PROFILE.runtime.streams)
         self._batcher = Batcher(
             self._classifier.classify,
             max_batch_size=PROFILE.service.max_batch_size,
             max_latency_ms=PROFILE.service.max_latency_ms,
             streams=PROFILE.runtime.streams,
-            admission=ADMISSION,
+            admission=self.admission,
         )
 
-    @bentoml.on_deployment
-    @staticmethod
-    def prepare() -> None:
-        """Build what is missing, once, in the process that starts the workers: a failure here ends the boot."""
+    @bentoml.api
+    async def classify(self, text: Text, ctx: bentoml.Context) -> Classification:
+        """Classify one text. Text longer than the model's 512 tokens is truncated."""
+        ticket = ctx.request.state.ticket
+        queued = Queued(text, ticket)
+        # A short text is done before a thread has taken it up; a long one would hold up all the others.
+        if len(text) <= _SHORT_CHARACTERS:
+            queued = self._classifier.tokenize(queued)
+        else:
+            queued = await asyncio.to_thread(self._classifier.tokenize, queued)
         try:
-            engines.prepare(PROFILE.runtime)
-        except ServiceError as error:
-            raise SystemExit(f"service: error: {error}") from None
-
-    if PROFILE.service.batching and PROFILE.service.batcher == "immediate":
-
-        @bentoml.api(input_spec=ClassifyInput, output_spec=ClassifyOutput)
-        async def classify(self, text: list[Queued]) -> list[Answer]:
-            """Classify one text. Text longer than the model's 512 tokens is truncated."""
-            try:
-                return [await self._batcher.submit(await self._tokenized(item)) for item in text]
-            except TooLate:
-                raise ServiceUnavailable("process is overloaded") from None
-
-        async def _tokenized(self, item: Queued) -> Queued:
-            # A short text is done before a thread has taken it up; a long one would hold up all the others.
-            if len(item.text) <= _SHORT_CHARACTERS:
-                return self._classifier.tokenize(item)
-            return await asyncio.to_thread(self._classifier.tokenize, item)
-
-    else:
-
-        @bentoml.api(
-            input_spec=ClassifyInput,
-            output_spec=ClassifyOutput,
-            batchable=PROFILE.service.batching,
-            max_batch_size=PROFILE.service.max_batch_size,
-            max_latency_ms=PROFILE.service.max_latency_ms,
-        )
-        def classify(self, text: list[Queued]) -> list[Answer]:
-            """Classify one text. Text longer than the model's 512 tokens is truncated."""
-            return self._classifier.classify(text)
+            answer = await self._batcher.submit(queued)
+        except TooLate:
+            raise ServiceUnavailable("process is overloaded") from None
+        return respond(ticket, answer)
 
 
-cast(Any, SentimentService).add_asgi_middleware(
-    IntakeMiddleware, paths=frozenset({"/classify"}), retry_after_s=ADMISSION.retry_after_s
+# By default BentoML replaces its connections to another service after 100 requests or 300 seconds, and the requests
+# that are then on their way fail (bentoml 1.4.40).
+@bentoml.service(
+    name="BatchClassifier",
+    workers=PROFILE.workers,
+    runner_connection={"max_requests": 2**53, "max_age": 2.0**53},
+    **CONFIG,
 )
+class BatchClassifier:
+    """What :class:`AdaptiveBatched` sends each request to, in batches of BentoML's making."""
+
+    prepare = bentoml.on_deployment(prepare)
+
+    def __init__(self) -> None:
+        self._classifier = load_classifier()
+
+    @bentoml.api(
+        batchable=True,
+        max_batch_size=PROFILE.service.max_batch_size,
+        max_latency_ms=PROFILE.service.max_latency_ms,
+    )
+    def classify(self, items: list[BatchItem]) -> list[Answer]:
+        """Classify texts, together."""
+        return self._classifier.classify([Queued(item.text, Ticket(item.arrived_ns)) for item in items])
+
+
+@bentoml.service(name="SentimentService", **CONFIG)
+class AdaptiveBatched:
+    """RoBERTa sentiment analysis in batches of BentoML's making."""
+
+    batches = bentoml.depends(BatchClassifier)
+
+    @bentoml.api
+    async def classify(self, text: Text, ctx: bentoml.Context) -> Classification:
+        """Classify one text. Text longer than the model's 512 tokens is truncated."""
+        ticket = ctx.request.state.ticket
+        (answer,) = await self.batches.to_async.classify([BatchItem(text=text, arrived_ns=ticket.arrived_ns)])
+        return respond(ticket, answer)
+
+
+def seconds_until_admitted() -> int | None:
+    """After how many seconds a request that comes now should be sent again; None: it is let in."""
+    service: Batched = bentoml.get_current_service()
+    return service.admission.retry_after_s()
+
+
+SentimentService: Any
+if PROFILE.service.batching and PROFILE.service.batcher == "immediate":
+    SentimentService = Batched
+    SentimentService.add_asgi_middleware(IntakeMiddleware, path="/classify", retry_after_s=seconds_until_admitted)
+else:
+    SentimentService = AdaptiveBatched if PROFILE.service.batching else Plain
+    SentimentService.add_asgi_middleware(IntakeMiddleware, path="/classify")

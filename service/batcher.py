@@ -1,8 +1,8 @@
 """Batching that never holds a request back while the engine is idle, and pads little.
 
 BentoML's own adaptive batching waits for company as long as its recent batches waited: after a burst it delays single
-requests by that burst's queueing time although nothing else runs (measured after 1000 requests at once: 6 s each,
-against 25 ms). Latency would depend on what ran before, which no benchmark can tell from a slow model.
+requests by that burst's queueing time although nothing else runs. Latency would depend on what ran before, which no
+benchmark can tell from a slow model. docs/explanation/serving-limit.md has the measurement and its command.
 
 Here a batch is made of what has queued up while the previous one was computed: the text that waits longest, and those
 of about its length, so that little is padded. Under light load that is one text, under heavy load full batches. Every
@@ -33,8 +33,8 @@ class Batcher:
     """Collects texts for ``compute``, which runs in ``streams`` threads of its own, a batch in each.
 
     To be used from one event loop. A text is shed when its age and the duration of the latest batch together exceed
-    ``max_latency_ms``; one whose waiter was cancelled is dropped without taking a place in a batch. ``admission`` is
-    told what comes and goes.
+    ``max_latency_ms``; one whose waiter was cancelled is dropped without taking a place in a batch. ``admission``
+    is notified of what comes and goes.
     """
 
     def __init__(

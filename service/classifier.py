@@ -12,27 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engines import Engine
+from service.schema import Classification
 from service.text.lexicon import LABELS
 
 _WAKE_NS = 200_000
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One request while it is in the house: when it arrived, and whether anybody still waits for its answer."""
-
-    arrived_ns: int = field(default_factory=time.monotonic_ns)
-    abandoned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """One text that waits for its turn; with its token ``ids``, found in ``tokenize_ns``, if it is tokenized."""
-
-    text: str
-    ticket: Ticket
-    ids: Sequence[int] = ()
-    tokenize_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +29,52 @@ class Answer:
     queue_ns: int = 0
     tokenize_ns: int = 0
     infer_ns: int = 0
-    serialize_ns: int = 0
     batch: int = 0
 
-    def body(self) -> dict[str, object]:
-        """The JSON body of the response."""
-        best = int(np.argmax(self.probabilities))
-        return {
-            "label": LABELS[best],
-            "score": self.probabilities[best],
-            "probabilities": dict(zip(LABELS, self.probabilities, strict=True)),
-        }
+    def classification(self) -> Classification:
+        """The body of the response."""
+        probabilities: dict[str, float] = dict(zip(LABELS, self.probabilities, strict=True))
+        label = max(probabilities, key=probabilities.__getitem__)
+        return Classification(label=label, score=probabilities[label], probabilities=probabilities)
 
-    def server_timing(self) -> str:
+    def server_timing(self, *, serialize_ns: int) -> str:
         """The value of the standard ``Server-Timing`` header: durations in milliseconds."""
         parts = (
             ("queue", self.queue_ns),
             ("tokenize", self.tokenize_ns),
             ("infer", self.infer_ns),
-            ("serialize", self.serialize_ns),
+            ("serialize", serialize_ns),
         )
         timings = [f"{name};dur={duration / 1e6:.3f}" for name, duration in parts]
         return ", ".join([*timings, f'batch;desc="{self.batch}"'])
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request that is being handled.
+
+    ``arrived_ns``: when it came. ``abandoned``: nobody waits for its answer any more. ``answer``, ``answered_ns``: what
+    was computed for it, and when that was ready.
+    """
+
+    arrived_ns: int = field(default_factory=time.monotonic_ns)
+    abandoned: bool = False
+    answer: Answer | None = None
+    answered_ns: int = 0
+
+    def answered(self, answer: Answer) -> None:
+        """Note that ``answer`` is ready: what follows is serialization."""
+        self.answer, self.answered_ns = answer, time.monotonic_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One text that waits for its turn; with its token ``ids``, found in ``tokenize_ns``, if it is tokenized."""
+
+    text: str
+    ticket: Ticket
+    ids: Sequence[int] = ()
+    tokenize_ns: int = 0
 
 
 class Classifier:

@@ -1,16 +1,16 @@
-"""The door: bounds what a request may bring, and notices when its sender has left."""
+"""What happens to a request before and after its endpoint: bounds, refusal, abandonment and ``Server-Timing``."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextvars import ContextVar
 from typing import Any, Final
 
-from service.classifier import Queued, Ticket
+from service.classifier import Ticket
+from service.schema import MAX_CHARACTERS
 
-MAX_CHARACTERS: Final = 100_000
 # JSON may spell one character in twelve bytes (an escaped surrogate pair).
 MAX_BODY_BYTES: Final = 12 * MAX_CHARACTERS + 1024
 
@@ -23,43 +23,26 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-_ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
-
-
-def enqueue(text: object) -> list[Queued]:
-    """The ``text`` of a request, checked and bound to the ticket of the request that is being handled.
-
-    A list of one, because BentoML batches lists.
-
-    Raises:
-        ValueError: it is not text, or is blank or too long. BentoML answers 400 with the message.
-    """
-    if not isinstance(text, str):
-        raise ValueError(f"text must be a string, got {type(text).__name__}")
-    if not text.strip():
-        raise ValueError("text must not be blank")
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"text has {len(text)} characters; at most {MAX_CHARACTERS} are taken")
-    return [Queued(text, _ticket.get() or Ticket())]
-
 
 class IntakeMiddleware:
-    """ASGI middleware for the paths in ``paths``; others pass untouched.
+    """ASGI middleware for ``POST`` to ``path``; everything else passes untouched.
 
-    First of all, 503 with ``Retry-After`` as long as ``retry_after_s`` gives a number of seconds: refusing costs next
-    to nothing here. Then reads the body before anything else does: 413 above ``MAX_BODY_BYTES``, 415 for what is not
-    JSON. A 503 from further inside tells when to retry, too. From then on, if
-    the client disconnects, or BentoML's own timeout cancels the request, its ticket is marked abandoned and the
-    request is cancelled, so that nobody computes an answer for no one.
+    - 503 with ``Retry-After`` as long as ``retry_after_s`` gives a number of seconds, before anything is read: to
+      refuse costs next to nothing here. A 503 from the service itself gets the header, too.
+    - The body is read before anything else reads it: 413 above ``MAX_BODY_BYTES``, 415 for what is not JSON.
+    - The endpoint finds the request's :class:`Ticket` in ``request.state.ticket``. The answer that it notes there is
+      sent as ``Server-Timing``, with the time from then until the response begins as ``serialize``.
+    - If the client disconnects, or BentoML's own timeout cancels the request, the ticket is marked abandoned and the
+      request is cancelled, so that nobody computes an answer for no one.
     """
 
-    def __init__(self, app: App, paths: frozenset[str], retry_after_s: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(self, app: App, path: str, retry_after_s: Callable[[], int | None] = lambda: None) -> None:
         self._app = app
-        self._paths = paths
+        self._path = path
         self._retry_after_s = retry_after_s
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         ticket = Ticket()
@@ -78,6 +61,7 @@ class IntakeMiddleware:
         if len(body) > MAX_BODY_BYTES:
             await _refuse(send, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
             return
+        scope.setdefault("state", {})["ticket"] = ticket
         await self._handle(scope, body, receive, send, ticket)
 
     async def _handle(
@@ -88,17 +72,16 @@ class IntakeMiddleware:
         async def replay() -> Message:
             nonlocal given
             if given:
-                # Whoever asks again waits for the disconnect, which is our business.
+                # Whoever asks again waits for the disconnect, which is noticed here.
                 await asyncio.Event().wait()
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == OVERLOADED:
-                message["headers"] = [*message.get("headers", ()), (b"retry-after", b"1")]
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_headers(message["status"], ticket)]
             await send(message)
 
-        _ticket.set(ticket)
         handling = asyncio.ensure_future(self._app(scope, replay, answer))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
@@ -116,6 +99,16 @@ class IntakeMiddleware:
                 handling.cancel()
                 # Its outcome has no reader; asking for it keeps asyncio from reporting that.
                 handling.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
+def _headers(status: int, ticket: Ticket) -> list[tuple[bytes, bytes]]:
+    """What the response to a request that was let in has besides the service's own headers."""
+    if status == OVERLOADED:
+        return [(b"retry-after", b"1")]
+    if ticket.answer is None:
+        return []
+    timing = ticket.answer.server_timing(serialize_ns=time.monotonic_ns() - ticket.answered_ns)
+    return [(b"server-timing", timing.encode())]
 
 
 async def _read(receive: Receive) -> bytes | None:

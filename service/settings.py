@@ -1,24 +1,26 @@
-"""The profile's ``runtime`` and ``service`` tables, as the service understands them."""
+"""The profile's ``runtime`` and ``service`` tables: pydantic models, and one line of error for what they refuse."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, Self, TypeAlias, cast
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ServiceError
 
 PROFILE_ENV: Final = "INFERBENCH_PROFILE"
 PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32", "int8")}
-BATCHERS: Final = ("bentoml", "immediate")
-COMPONENTS: Final = ("tokenize", "infer")
 
 Engine: TypeAlias = Literal["torch", "onnxruntime"]
-Batcher: TypeAlias = Literal["bentoml", "immediate"]
+Batcher: TypeAlias = Literal["immediate", "bentoml"]
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
+Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=3_600_000)]
+Share: TypeAlias = Annotated[float, Field(ge=0.0, le=100.0)]
+Threads: TypeAlias = Annotated[int, Field(ge=0, le=1024)]
 
 
 def available_cpus() -> int:
@@ -26,8 +28,13 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeSettings:
+class _Table(BaseModel):
+    """A table without a key or a type that is not declared: ``true`` is no number, ``1`` is no flag."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RuntimeSettings(_Table):
     """What computes: the engine, its precision, and how.
 
     ``streams``: how many inferences run at once (batches; with the ``immediate`` batcher only). ``threads``: of each of
@@ -39,30 +46,37 @@ class RuntimeSettings:
 
     engine: Engine = "torch"
     precision: Precision = "fp32"
-    threads: int = 0
-    threads_alone: int = 0
-    streams: int = 1
+    threads: Threads = 0
+    threads_alone: Threads = 0
+    streams: Annotated[int, Field(ge=1, le=64)] = 1
     compiled: bool = False
 
-    def __post_init__(self) -> None:
-        _one_of("runtime.engine", self.engine, tuple(PRECISIONS))
-        _one_of(f"runtime.precision (with engine {self.engine!r})", self.precision, PRECISIONS[self.engine])
-        _number("runtime.threads", self.threads, int, 0, 1024)
-        _number("runtime.threads_alone", self.threads_alone, int, 0, 1024)
-        _number("runtime.streams", self.streams, int, 1, 64)
-        _flag("runtime.compiled", self.compiled)
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> Self:
+        if self.precision not in (allowed := PRECISIONS[self.engine]):
+            raise ValueError(
+                f"runtime.precision cannot be {self.precision!r} with engine {self.engine!r}. "
+                f"It takes: {', '.join(allowed)}."
+            )
         if self.threads_alone and self.engine == "torch":
-            raise ServiceError("runtime.threads_alone is for engine 'onnxruntime'; PyTorch has one number for all.")
+            raise ValueError("runtime.threads_alone is for engine 'onnxruntime'; PyTorch has one number for all.")
         if self.compiled and self.engine != "torch":
-            raise ServiceError(f"runtime.compiled is for engine 'torch'; engine {self.engine!r} needs no compiling.")
+            raise ValueError(f"runtime.compiled is for engine 'torch'; engine {self.engine!r} needs no compiling.")
+        return self
 
     def threads_each(self, workers: int = 1) -> int:
         """Threads of one inference where ``workers`` processes share this machine, at least 1."""
         return self.threads or max(1, available_cpus() // (self.streams * workers))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSettings:
+class Slowdown(_Table):
+    """By which share of its time each component is made to take longer (0.1: 10 %)."""
+
+    tokenize: Share = 0.0
+    infer: Share = 0.0
+
+
+class ServiceSettings(_Table):
     """How requests are served. The defaults are BentoML's own, and one request at a time.
 
     With ``batching``, up to ``max_batch_size`` requests are computed together, and those expected to be older than
@@ -77,38 +91,37 @@ class ServiceSettings:
 
     batching: bool = False
     batcher: Batcher = "immediate"
-    max_batch_size: int = 16
-    max_latency_ms: int = 60_000
-    queue_target_ms: int = 0
-    timeout_s: float = 60.0
+    max_batch_size: Annotated[int, Field(ge=2, le=1024)] = 16
+    max_latency_ms: Annotated[Milliseconds, Field(ge=1)] = 60_000
+    queue_target_ms: Milliseconds = 0
+    timeout_s: Annotated[float, Field(ge=0.001, le=86_400)] = 60.0
     access_log: bool = True
     tracing: bool = True
     metrics: bool = True
-    slowdown: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("batching", "access_log", "tracing", "metrics"):
-            _flag(f"service.{name}", getattr(self, name))
-        _one_of("service.batcher", self.batcher, BATCHERS)
-        _number("service.max_batch_size", self.max_batch_size, int, 2, 1024)
-        _number("service.max_latency_ms", self.max_latency_ms, int, 1, 3_600_000)
-        _number("service.queue_target_ms", self.queue_target_ms, int, 0, 3_600_000)
-        _number("service.timeout_s", self.timeout_s, float, 0.001, 86_400)
-        for component, share in _table("service.slowdown", self.slowdown, COMPONENTS).items():
-            _number(f"service.slowdown.{component}", share, float, 0.0, 100.0)
+    slowdown: Slowdown = Slowdown()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """One resolved profile; without one, the ``baseline``. Of ``deployment`` only ``workers`` concerns the service."""
+class Deployment(BaseModel):
+    """The one setting of this table that concerns the service; every other key is the plugin's to judge."""
 
-    name: str = "baseline"
-    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
-    service: ServiceSettings = field(default_factory=ServiceSettings)
-    workers: int = 1
+    model_config = ConfigDict(frozen=True, strict=True)
 
-    def __post_init__(self) -> None:
-        _number("deployment.workers", self.workers, int, 1, 1024)
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class Profile(_Table):
+    """One resolved profile; without one, the ``baseline``. ``extends`` has been resolved by whoever sent it."""
+
+    name: Annotated[str, Field(min_length=1)] = "baseline"
+    extends: Any = None
+    runtime: RuntimeSettings = RuntimeSettings()
+    service: ServiceSettings = ServiceSettings()
+    deployment: Deployment = Deployment()
+
+    @property
+    def workers(self) -> int:
+        """How many processes serve."""
+        return self.deployment.workers
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -127,60 +140,54 @@ class Profile:
             raw = json.loads(text)
         except ValueError as error:
             raise ServiceError(f"{PROFILE_ENV} is not JSON ({error}). Give one JSON object, or unset it.") from error
-        tables = _table("profile", raw, ("name", "extends", "runtime", "service", "deployment"))
-        name = tables.get("name", "baseline")
-        if not isinstance(name, str) or not name:
-            raise ServiceError(f"{PROFILE_ENV}: name must be a non-empty string, got {name!r}.")
         try:
-            return cls(
-                name=name,
-                runtime=RuntimeSettings(**_settings(RuntimeSettings, "runtime", tables)),
-                service=ServiceSettings(**_settings(ServiceSettings, "service", tables)),
-                workers=_workers(tables),
-            )
-        except ServiceError as error:
-            raise ServiceError(f"profile {name!r}: {error}") from error
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            name = raw.get("name", cls().name) if isinstance(raw, dict) else None
+            where = f"profile {name!r}" if name is not None else PROFILE_ENV
+            raise ServiceError(f"{where}: {_explain(error, cls.model_json_schema())}") from error
 
 
-def _settings(cls: type[Any], name: str, tables: Mapping[str, Any]) -> dict[str, Any]:
-    return _table(name, tables.get(name, {}), tuple(f.name for f in fields(cls)))
+def _explain(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    """The first of the errors in one line: which setting, what it takes, and what it was given."""
+    first = error.errors(include_url=False)[0]
+    if "error" in first.get("ctx", {}):
+        return str(first["ctx"]["error"])
+    path = [str(part) for part in first["loc"]]
+    unknown = path.pop() if first["type"] == "extra_forbidden" else None
+    known = _schema_at(path, schema)
+    name = ".".join(path) or "the profile"
+    if unknown is not None:
+        allowed = tuple(known["properties"])
+        return f"{name} has no setting {unknown!r}{_near(unknown, allowed)} It takes: {', '.join(allowed)}."
+    value = first["input"]
+    if allowed := known.get("enum", ()):
+        return f"{name} cannot be {value!r}{_near(str(value), allowed)} It takes: {', '.join(allowed)}."
+    return f"{name} must be {_what(known)}, got {value!r}."
 
 
-def _workers(tables: Mapping[str, Any]) -> int:
-    deployment = tables.get("deployment", {})
-    if not isinstance(deployment, dict):
-        raise ServiceError(f"deployment must be a table, got {deployment!r}.")
-    # Every other key of this table is the plugin's to judge.
-    return cast(int, deployment.get("workers", 1))
+def _schema_at(path: Iterable[str], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON Schema of the setting at ``path``."""
+    found: Mapping[str, Any] = schema
+    for key in path:
+        found = found["properties"][key]
+        found = schema["$defs"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found
+    return found
 
 
-def _table(name: str, value: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ServiceError(f"{name} must be a table, got {value!r}.")
-    for key in value:
-        if key not in allowed:
-            raise ServiceError(f"{name} has no setting {key!r}{_near(key, allowed)} It takes: {', '.join(allowed)}.")
-    return dict(value)
+def _what(schema: Mapping[str, Any]) -> str:
+    """What a setting takes, in words."""
+    limits = f"from {schema.get('minimum')} to {schema.get('maximum')}"
+    kinds = {
+        "object": "a table",
+        "boolean": "true or false",
+        "integer": f"a whole number {limits}",
+        "number": f"a number {limits}",
+        "string": "a non-empty string",
+    }
+    return kinds[schema["type"]]
 
 
-def _near(word: str, allowed: tuple[str, ...]) -> str:
+def _near(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, allowed, n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed or not isinstance(value, str):
-        raise ServiceError(f"{name} cannot be {value!r}{_near(str(value), allowed)} It takes: {', '.join(allowed)}.")
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ServiceError(f"{name} must be true or false, got {value!r}.")
-
-
-def _number(name: str, value: object, kind: type[int] | type[float], low: float, high: float) -> None:
-    accepted = (int,) if kind is int else (int, float)
-    what = "a whole number" if kind is int else "a number"
-    # NaN fails both comparisons, and so is refused here too.
-    if not isinstance(value, accepted) or isinstance(value, bool) or not low <= value <= high:
-        raise ServiceError(f"{name} must be {what} from {low} to {high}, got {value!r}.")

@@ -4,11 +4,12 @@ Nobody is refused (`queue_target_ms = 0`), so that slower variants are kept as b
 that is about refusing.
 
     python benchmarks/studies/service_settings.py [--rounds 2] [--seconds 6] [--only NAME ...] [--moderate 40]
-        [--overload 300]
+        [--overload 300] [--burst 200]
 
 Each boot gets one request after the other (median latency), is kept busy with 12 in flight (sustained rate, CPU per
 request, p95), and then gets Poisson arrivals: at a moderate rate (p95), and at one that no variant can serve
-(--overload): how many answers per second come within 250 ms of when they were due.
+(--overload): how many answers per second come within 250 ms of when they were due. At last --burst requests come at
+once and, when all of them are answered, 20 one after the other (median latency).
 The table has the median over the rounds, and the ratio of the sustained rate to that of the reference in the same round
 as lowest to highest.
 """
@@ -89,7 +90,8 @@ async def measure(name: str, options: argparse.Namespace, logs: Path, number: in
         with measured_resources(lambda: service.pid) as meter:
             busy = await closed(texts(max(100, round(pilot.throughput * options.seconds))))
         used = meter.resources
-        alone = await LoadGenerator(endpoint).issue_closed(texts(max(20, round(5 * options.seconds))), concurrency=1)
+        few = texts(max(20, round(5 * options.seconds)))
+        alone = await LoadGenerator(endpoint).issue_closed(few, concurrency=1)
         cpu = used.service.cpu_seconds if used and used.service else float("nan")
         moderate, over = [
             await LoadGenerator(endpoint, drain_timeout=15.0).issue(schedule, texts(len(schedule), number))
@@ -97,10 +99,13 @@ async def measure(name: str, options: argparse.Namespace, logs: Path, number: in
                 Poisson(rate).schedule(options.seconds, number) for rate in (options.moderate, options.overload)
             )
         ]
+        await LoadGenerator(endpoint).issue_closed(texts(options.burst), concurrency=options.burst)
+        after = await LoadGenerator(endpoint).issue_closed(few[:20], concurrency=1)
     finally:
         service.stop()
     return {
         "alone": 1e3 * quantile(alone.latencies, 0.5),
+        "after": 1e3 * quantile(after.latencies, 0.5),
         "moderate": 1e3 * quantile(moderate.latencies, 0.95),
         "sustained": busy.throughput,
         "cpu": 1e3 * cpu / len(busy),
@@ -116,6 +121,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a run")
     parser.add_argument("--moderate", type=float, default=40.0, help="arrivals per second")
     parser.add_argument("--overload", type=float, default=300.0, help="arrivals per second")
+    parser.add_argument("--burst", type=int, default=200, help="requests at once")
     parser.add_argument("--only", action="append", metavar="NAME", help="with the reference, these alone; repeatable")
     options = parser.parse_args()
     names = [name for name in VARIANTS if not options.only or name in (REFERENCE, *options.only)]
@@ -138,14 +144,15 @@ def main() -> None:
     environment = describe_environment(ROOT)
     print(
         f"\n{environment.cpu}, {environment.cpus} CPUs; {options.rounds} boots of each in turns, runs of "
-        f"{options.seconds:g} s; moderate: {options.moderate:g}/s, overload: {options.overload:g}/s.\n"
+        f"{options.seconds:g} s; moderate: {options.moderate:g}/s, overload: {options.overload:g}/s, "
+        f"burst: {options.burst} at once.\n"
     )
     rows = []
     for name in names:
         median = {key: float(np.median([one[key] for one in found[name]])) for key in found[name][0]}
         ratios = [one["sustained"] / base["sustained"] for one, base in zip(found[name], found[REFERENCE], strict=True)]
         spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        columns = (("cpu", 1), ("p95", 0), ("alone", 1), ("moderate", 0), ("good", 0))
+        columns = (("cpu", 1), ("p95", 0), ("alone", 1), ("after", 1), ("moderate", 0), ("good", 0))
         figures = [f"{median[key]:.{digits}f}" for key, digits in columns]
         rows.append([name, f"{median['sustained']:.0f}", spread, *figures])
     table(
@@ -156,6 +163,7 @@ def main() -> None:
             "CPU ms/request",
             "p95 ms",
             "p50 alone ms",
+            "p50 alone after a burst ms",
             "p95 moderate ms",
             "in time /s, overloaded",
         ],

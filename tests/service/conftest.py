@@ -47,9 +47,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve_command(port: int) -> list[str]:
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    return [sys.executable, "-m", "bentoml", "serve", "service.app:SentimentService", *where]
+def serve_command(port: int, what: str = "service.app:SentimentService") -> list[str]:
+    return [sys.executable, "-m", "bentoml", "serve", what, "--host", "127.0.0.1", "--port", str(port)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def served(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         key = json.dumps(profile, sort_keys=True)
         if key not in running:
             log = tmp_path_factory.mktemp("service") / "log"
-            running[key] = _boot(tiny_cache, profile, log)
+            running[key] = boot_service(tiny_cache, profile, log)
         return running[key]
 
     yield boot
@@ -96,13 +95,22 @@ def served(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         end(one.process)
 
 
-def _boot(cache: Path, profile: Mapping[str, Any] | None, log: Path) -> Served:
+def boot_service(
+    cache: Path,
+    profile: Mapping[str, Any] | None,
+    log: Path,
+    *,
+    what: str = "service.app:SentimentService",
+    cwd: Path = ROOT,
+    **extra: str,
+) -> Served:
+    """Boot ``what``, the service here or a built bento, and return it ready. ``extra``: environment variables."""
     port = free_port()
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            serve_command(port),
-            cwd=ROOT,
-            env=service_environment(cache, profile),
+            serve_command(port, what),
+            cwd=cwd,
+            env=service_environment(cache, profile, **extra),
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,

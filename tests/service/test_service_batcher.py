@@ -198,7 +198,7 @@ def test_abandoned_texts_are_not_computed_and_rows_follow_the_labels() -> None:
     assert engine.seen == ["aa", "bbbb"]
     assert answers[1].probabilities == ()
     assert answers[0].batch == answers[2].batch == 2
-    assert answers[2].body()["label"] == "positive"
+    assert answers[2].classification().label == "positive"
     assert sum(answers[2].probabilities) == pytest.approx(1.0)
     assert answers[2].probabilities[2] > answers[0].probabilities[2]
 
@@ -217,8 +217,8 @@ def test_a_text_that_is_tokenized_waits_for_the_engine_alone() -> None:
 
 def test_server_timing_is_the_standard_header() -> None:
     """Proves the exact form of the header: milliseconds, and the batch size as a description."""
-    answer = Answer((), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, serialize_ns=50_000, batch=8)
-    assert answer.server_timing() == (
+    answer = Answer((), queue_ns=1_500_000, tokenize_ns=20_000, infer_ns=9_000_000, batch=8)
+    assert answer.server_timing(serialize_ns=50_000) == (
         'queue;dur=1.500, tokenize;dur=0.020, infer;dur=9.000, serialize;dur=0.050, batch;desc="8"'
     )
 

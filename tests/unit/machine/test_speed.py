@@ -1,4 +1,4 @@
-"""The machine's pace: a fixed computation and how long it takes."""
+"""The machine's speed: a fixed computation and how long it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_inferbench.machine import speed
-from pytest_inferbench.machine.speed import measure_pace
+from pytest_inferbench.machine.speed import run_reference_computation
 
 
 def test_it_is_the_same_computation_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_it_is_the_same_computation_for_ever(monkeypatch: pytest.MonkeyPatch) ->
         matmul(left[:4], right, out=out[:4])
 
     monkeypatch.setattr(speed.np, "matmul", noted)
-    measure_pace()
+    run_reference_computation()
     assert products == [((1024, 1024), (1024, 1024), "float32", "float32", "float32")] * 9
 
 
@@ -31,4 +31,4 @@ def test_a_single_interruption_does_not_show(monkeypatch: pytest.MonkeyPatch) ->
     lengths = [1000, 1000, 10, 10, 1000, 10, 10, 10, 10]
     instants = chain.from_iterable((0, length) for length in lengths)
     monkeypatch.setattr(speed.time, "perf_counter_ns", chain(instants, repeat(0)).__next__)
-    assert measure_pace() == 10
+    assert run_reference_computation() == 10

@@ -120,12 +120,12 @@ def test_several_profiles_against_one_reference_make_a_table_of_what_each_brings
     profiles = (("runtime", 0.5), ("service", 1.3))
     found = [record(compared(reference=same, profile=name, runs=runs(factor=factor))) for name, factor in profiles]
     page = html(found, settings=SETTINGS)
-    table = page[page.index("What each profile brings against profile baseline") :]
+    table = page[page.index("Effect of each profile relative to profile baseline") :]
     assert re.findall(r'scope="col">(runtime|service)</th>', table) == ["runtime", "service"]
     row = re.search(r'scope="row">steady p50</th>(.*?)</tr>', table, re.DOTALL)
     assert row is not None
     assert re.findall(r">([A-Z]+)</span>", row[1]) == ["IMPROVED", "REGRESSED"]
-    assert "What each profile brings" not in html(found[:1], settings=SETTINGS)
+    assert "Effect of each profile" not in html(found[:1], settings=SETTINGS)
 
 
 def test_what_was_done_on_purpose_stands_with_what_it_cost() -> None:
@@ -145,7 +145,7 @@ def test_what_was_done_on_purpose_stands_with_what_it_cost() -> None:
 def test_an_objective_has_no_column_for_a_change() -> None:
     """Only comparisons speak of a change."""
     page = html([record(measurement())], settings=SETTINGS)
-    assert "Held against" in page
+    assert "Limit or margin" in page
     assert ">Change<" not in page
 
 
@@ -230,3 +230,9 @@ def test_resources_are_told_where_they_were_measured() -> None:
     )
     page = html([record(measurement(runs=tuple(replace(one, resources=used) for one in runs(2))))], settings=SETTINGS)
     assert "service 10.0 ms of CPU per request, at most 1024 MiB; load generator 1.00 s of CPU in 2 runs" in page
+
+
+def test_the_level_of_the_intervals_is_stated_once() -> None:
+    """The page states the level that follows from alpha."""
+    page = html([record(compared())] * 2, settings={**SETTINGS, "alpha": 0.01})
+    assert page.count("Intervals are two-sided at 98 % (1 − 2·alpha).") == 1
