@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +25,8 @@ from pytest_inferbench.errors import DeploymentError
 __all__ = ["Launch", "LocalService"]
 
 HOST = "127.0.0.1"
+#: Below those that Linux (32768 and more) and macOS (49152 and more) give to outgoing connections.
+_PORTS = range(20_000, 32_768)
 _TAIL_BYTES = 4000
 _TAIL_LINES = 25
 _PROGRESS_SECONDS = 1.0
@@ -220,7 +224,14 @@ class LocalService:
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback interface that nobody listens on at the moment."""
+    """Return a TCP port on the loopback interface that nobody listens on at the moment.
+
+    One that the system gives to no outgoing connection, if there is any: the service binds it only seconds later.
+    """
+    for port in secrets.SystemRandom().sample(_PORTS, 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
