@@ -4,9 +4,10 @@
 
 Prints Markdown tables on simulated queues (one server unless stated, Poisson arrivals, 6 requests/s, 5 runs a system,
 1 % noise between boots, 5 % jitter per request, margin 5 %): "same session" is the verdict without any discount,
-"before" is the discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two thirds makes of a
-machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`. Every figure is the
-share of n comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 % interval of "now".
+"before" is the discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two
+thirds makes of a machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`.
+Every figure is the share of n comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 %
+interval of "now".
 Minutes; --quick takes seconds.
 """
 
@@ -150,10 +151,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cells, few replicates: does it run?")
-    parser.add_argument("--replicates", type=int, help="comparisons per cell (150; 20 with --quick)")
+    parser.add_argument("--replicates", type=int, help="comparisons per cell (200; 20 with --quick)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    n = options.replicates or (20 if options.quick else 150)
+    n = options.replicates or (20 if options.quick else 200)
     rng = np.random.default_rng(options.seed)
     lengths, loads = ((90,), (0.5,)) if options.quick else ((90, 400), (0.2, 0.5, 0.7))
     grid = list(itertools.product(lengths, loads, ("p50", "p95")))
