@@ -47,7 +47,7 @@ DISRUPTIONS = {
     "cordon": [Cordon(at=5, duration=10), DeletePod(at=6)],
 }
 REPEATS = 3
-METRICS = {"failed": "failed", "outage": "longest outage", "recovery": "back in SLO after", "lost": "goodput lost"}
+METRICS = {"failed": "failed", "outage": "longest outage", "recovery": "recovery time", "lost": "lost goodput"}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".sh": "sh"}
 #: The headings under which public names stand, in this order; the modules are those of ``__init__.pyi``.
 _HEADINGS = {
     "Arrival processes": ("workload.arrivals", "workload.varying", "workload.trace"),
-    "Workload and load": ("workload.workload", "loadgen.generator", "loadgen.progress", "loadgen.target"),
+    "Workload and load": ("workload.workload", "loadgen.generator", "events", "loadgen.target"),
     "Runs and measurements": (
         *("runs.run", "judgement.measurement", "judgement.cost_curve", "judgement.validity", "runs.environment"),
     ),

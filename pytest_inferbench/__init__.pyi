@@ -16,6 +16,7 @@ from .errors import DeploymentError as DeploymentError
 from .errors import InferbenchError as InferbenchError
 from .errors import LoadError as LoadError
 from .errors import ValidationError as ValidationError
+from .events import Progress as Progress
 from .fuzz.slowest_payload import find_slowest_payload as find_slowest_payload
 from .harness.capacity import Capacity as Capacity
 from .harness.handles import BoundWorkload as BoundWorkload
@@ -33,7 +34,6 @@ from .judgement.slo import SloCheck as SloCheck
 from .judgement.validity import Finding as Finding
 from .judgement.verdict import Verdict as Verdict
 from .loadgen.generator import LoadGenerator as LoadGenerator
-from .loadgen.progress import Progress as Progress
 from .loadgen.target import ResponseCheck as ResponseCheck
 from .loadgen.target import Target as Target
 from .runs.environment import Environment as Environment

@@ -19,15 +19,15 @@ class InferbenchError(Exception):
 
 
 class ValidationError(InferbenchError, ValueError):
-    """A value that cannot be what was meant: a rate of zero, a NaN latency, an unknown metric."""
+    """An invalid value: a rate of zero, a NaN latency, an unknown metric."""
 
 
 class ConfigurationError(InferbenchError):
-    """The configuration file, an option or a fixture override does not say something usable."""
+    """The configuration file, an option or a fixture override is invalid."""
 
 
 class DeploymentError(InferbenchError):
-    """The service could not be started, did not get ready, or died."""
+    """The service could not be started, did not become ready, or died."""
 
 
 class CapacityError(InferbenchError):

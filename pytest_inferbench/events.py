@@ -1,18 +1,26 @@
-"""What happens while a workload is measured, as values: the orchestration says it, a report shows it."""
+"""What happens while a workload is measured, as values: the harness emits them, one observer receives them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_inferbench.harness.capacity import Capacity
+    from pytest_inferbench.judgement.measurement import Measurement
 
 __all__ = [
     "BootProgress",
     "Booting",
+    "CapacityFound",
     "Drained",
     "Event",
-    "Issuing",
+    "Measured",
     "Observer",
     "Probed",
+    "Progress",
+    "ProgressEvent",
     "Ready",
     "Waiting",
     "WarmingUp",
@@ -59,10 +67,14 @@ class WarmingUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issuing:
-    """The run is under way: seconds, counts of requests, and figures of the latest of them.
+class Progress:
+    """A run under way: ``elapsed`` of ``total`` seconds, and how many requests reached each stage.
 
-    ``p50``, ``p95`` and ``delay`` as in :class:`Progress`: seconds, None before the first request.
+    ``total`` is when the last request is due (0 for a closed loop, which has no such instant). ``scheduled`` counts
+    every request of the run; ``issued``, ``completed`` (good or bad) and ``failed`` grow towards it. The first
+    report comes when the clock of the run starts, with ``elapsed`` 0. ``p50`` and ``p95`` (seconds) are of the latest
+    thousand requests issued, those without an answer counted with their age; ``delay`` is the longest time that one
+    of them was issued late. Of several generators the worst. None before the first request.
     """
 
     elapsed: float
@@ -100,5 +112,23 @@ class Probed:
     error_rate: float
 
 
-Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Issuing | Drained | Probed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A measurement of ``test`` (the name of its baseline) is complete."""
+
+    test: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityFound:
+    """A search that ``test`` asked for is complete."""
+
+    test: str
+    capacity: Capacity
+
+
+#: What a live line shows.
+ProgressEvent = Waiting | Booting | BootProgress | Ready | WarmingUp | Progress | Drained | Probed
+Event = ProgressEvent | Measured | CapacityFound
 Observer = Callable[[Event], None]

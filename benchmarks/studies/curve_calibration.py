@@ -107,15 +107,15 @@ def main() -> None:
     print(f"\n{n} fits or comparisons each, runs of {REQUESTS} requests, margin {MARGIN:.0%}, alpha 5 %\n")
     table(
         [
-            "runs a side",
+            "runs each",
             "boots",
             "90 % interval of the slope holds it",
             "alarm: same service",
             "alarm: all sizes slower by the margin",
             "slope + 40 %: alarm",
-            "named so",
+            "shape named",
             f"+ 10 ms from {STEP_AT} tokens: alarm",
-            "named so",
+            "shape named",
         ],
         rows,
     )

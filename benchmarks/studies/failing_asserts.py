@@ -75,9 +75,9 @@ def main() -> None:
     """Print the page."""
     print("# A failing assert, before and after\n")
     print(
-        "What `assert mean < limit` prints under pytest, and what a verdict prints, on the same requests: a simulated\n"
-        "single-server queue, 5 runs of 400 requests a side, drawn with seed 1 by\n"
-        "`python benchmarks/studies/failing_asserts.py`, which printed this page.\n"
+        "This page compares the output of `assert mean < limit` with that of a verdict for the same requests. The\n"
+        "latencies come from a simulated single-server queue, with 5 runs of 400 requests for reference and candidate\n"
+        "(seed 1). The command `python benchmarks/studies/failing_asserts.py` printed this page.\n"
     )
     rng = np.random.default_rng(1)
     old, new = simulate(Cell(slower=1.12), 1, rng)
@@ -85,16 +85,16 @@ def main() -> None:
     found = measurement(slower, reference)
     example(
         "A limit is missed",
-        "The service takes 12 % longer for each request. By how much is the limit missed, of how many requests, and "
-        "could it be chance?",
+        "The service takes 12 % longer for each request. The assert does not show by how much the limit is missed, for "
+        "how many requests, or whether chance could explain it.",
         f"assert {mean(slower)!r} < {LIMIT}",
         mean(slower) < LIMIT,
         found.meets(SLO(p95="350ms", error_rate="1%")),
     )
     before = mean(reference)
     example(
-        "It got slower",
-        "The same runs against those of the service as it was. A comparison of two means does not say how sure it is.",
+        "The service got slower",
+        "The same runs, compared with the service before the change. A comparison of two means gives no confidence.",
         f"assert {mean(slower)!r} < {before!r} * 1.05",
         mean(slower) < before * 1.05,
         found.has_not_regressed(metrics=("p50", "p95"), margin="5%"),
@@ -102,8 +102,8 @@ def main() -> None:
     old, new = simulate(Cell(), 1, rng)
     refusing = runs(new[0], refused=16)
     example(
-        "It fails fast",
-        "The service refuses 4 % of the requests, within 2 ms. The mean gets better by it.",
+        "The service rejects requests quickly",
+        "The service refuses 4 % of the requests within 2 ms. This improves the mean.",
         f"assert {mean(refusing)!r} < {LIMIT}",
         mean(refusing) < LIMIT,
         measurement(refusing, runs(old[0])).meets(SLO(p95="500ms", error_rate="1%")),

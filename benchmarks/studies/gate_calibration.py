@@ -182,7 +182,7 @@ def main() -> None:
     ]
     print(f"n = {n} comparisons per cell and column, 400 requests per run, margin 5 %, alpha 5 %, seed {options.seed}.")
     print("Service times by payload size with 5 % jitter per request and 2 % drift over the session.\n")
-    print("## p95: the same schedules and payloads on both sides\n")
+    print("## p95: the same schedules and payloads for reference and candidate\n")
     main_table(grid, n, rng)
     print("## p95: heavy-tailed boots\n")
     main_table([replace(c, heavy=True) for c in grid if c.boot_noise in (0.01, 0.03)], n, rng, beside=False)

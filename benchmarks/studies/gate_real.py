@@ -31,7 +31,7 @@ from pytest_inferbench import Outcome, Poisson, Run, Target, compare
 from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.events import Booting
-from pytest_inferbench.harness.trial import Load, Side, run_trial
+from pytest_inferbench.harness.trial import Load, LoadOptions, System, run_trial
 from pytest_inferbench.judgement.selfcheck import self_check
 from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.machine.probe import describe_environment
@@ -43,7 +43,7 @@ SLOWER = {"unchanged": 0.0, "5 % slower": 0.05, "10 % slower": 0.1, "20 % slower
 PAIRS = (5, 8)
 
 
-def sides(logs: Path) -> dict[str, Side]:
+def sides(logs: Path) -> dict[str, System]:
     """Return the conditions: the profile `optimized` with its inference made slower by each share."""
     project = read_project(ROOT, None)
     plain = project.profiles["optimized"]
@@ -53,7 +53,7 @@ def sides(logs: Path) -> dict[str, Side]:
         service = {**plain.service, **({"slowdown": {"infer": slowdown}} if slowdown else {})}
         profile = replace(plain, service=service)
         deploy = partial(LocalService, profile, launch, log=logs / f"{slowdown:g}.log")
-        found[name] = Side(name=name, profile=profile, deploy=deploy)
+        found[name] = System(name=name, profile=profile, deploy=deploy)
     return found
 
 
@@ -123,7 +123,7 @@ def main() -> None:
         workload=Workload("steady", Poisson(options.rate), options.duration),
         target=Target(project.path),
         payloads=texts_like_the_benchmarks,
-        drain_timeout=15.0,
+        options=LoadOptions(drain_timeout=15.0),
     )
     store, environment = BaselineStore(options.pool), describe_environment(ROOT)
     lock = MachineLock()

@@ -397,7 +397,7 @@ def cost(url: str, rate: float, n: int) -> dict[str, float]:
 
 def cost_table(seconds: float) -> None:
     print("\n(c) this generator: cost by rate and by n (null server, Poisson, open loop)\n")
-    print("| rate/s | n | rate kept | failed | CPU per request, µs | memory per request, B | delay p50, ms | p99 |")
+    print("| rate/s | n | achieved rate | failed | CPU per request, µs | memory per request, B | delay p50, ms | p99 |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
     with null_server() as url:
 

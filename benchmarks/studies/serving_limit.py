@@ -40,7 +40,7 @@ from pytest_inferbench.config.profile import Profile
 from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.harness.capacity import CapacitySearch
-from pytest_inferbench.harness.trial import Side
+from pytest_inferbench.harness.trial import System
 from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.loadgen import LoadGenerator
 from pytest_inferbench.machine.lock import MachineLock
@@ -110,15 +110,15 @@ def raw_loop(seconds: float) -> dict[str, Any]:
     return {"sustained": sum(done) / took, "cpu": (time.process_time() - used) / sum(done), "n": sum(done)}
 
 
-def shipped(name: str, logs: Path) -> Side:
+def shipped(name: str, logs: Path) -> System:
     """Return a profile of this project's service."""
     project = read_project(ROOT, None)
     profile = project.profiles[name]
     launch = Launch(service=project.service, ready=project.ready, cwd=ROOT, boot_timeout=300.0)
-    return Side(name=name, profile=profile, deploy=partial(LocalService, profile, launch, log=logs / f"{name}.log"))
+    return System(name=name, profile=profile, deploy=partial(LocalService, profile, launch, log=logs / f"{name}.log"))
 
 
-def peer(name: str, python: str, logs: Path) -> Side | str:
+def peer(name: str, python: str, logs: Path) -> System | str:
     """Return another server of the same model, or why it cannot be run."""
     command, ready, modules = COMMANDS[name]
     needed = (*modules, "torch", "transformers")
@@ -132,7 +132,7 @@ def peer(name: str, python: str, logs: Path) -> Side | str:
     profile = Profile(name)
     launch = Launch(service=None, command=(python, *command), ready=ready, cwd=PEERS, boot_timeout=300.0)
     log = logs / f"{command[0].strip('-')}.log"
-    return Side(name=name, profile=profile, deploy=partial(LocalService, profile, launch, log=log))
+    return System(name=name, profile=profile, deploy=partial(LocalService, profile, launch, log=log))
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def figures(run: Run) -> dict[str, Any]:
     }
 
 
-async def serve(side: Side, options: argparse.Namespace) -> dict[str, Any]:
+async def serve(side: System, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one server in one boot, and its capacity in another."""
     service = side.deploy()
     assert isinstance(service, LocalService)
@@ -195,8 +195,8 @@ class _Booted:
         self._service = service
 
     @classmethod
-    def side(cls, side: Side, service: LocalService) -> Side:
-        return Side(name=side.name, profile=side.profile, deploy=partial(cls, service))
+    def side(cls, side: System, service: LocalService) -> System:
+        return System(name=side.name, profile=side.profile, deploy=partial(cls, service))
 
     @property
     def url(self) -> str:
@@ -280,7 +280,15 @@ def main() -> None:
         f"\n{environment.cpu}, {environment.cpus} CPUs; the load generator runs on them too. One boot each, runs of "
         f"{options.seconds:g} s; equal load: {options.rate:g}/s.\n"
     )
-    columns = ["", "sustained /s (of raw)", "capacity /s (last step)", "p50 ms", "p95 ms", "n", "CPU ms/request"]
+    columns = [
+        "server",
+        "sustained /s (share of raw)",
+        "capacity /s (last step)",
+        "p50 ms",
+        "p95 ms",
+        "n",
+        "CPU ms/request",
+    ]
     raw = found.get(RAW, {}).get("sustained", float(np.nan))
     rows = [row(name, found[name], raw, options.seconds) for name in names if name in found]
     table([*columns, "goodput at 2 x capacity"], rows)

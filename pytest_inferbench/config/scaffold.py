@@ -19,19 +19,19 @@ _CONFIGURATION = """\
 # Benchmarks of a model service with pytest-inferbench:  pytest benchmarks/
 [tool.inferbench]
 {boot}
-# The endpoint that the requests go to.
+# The endpoint that receives the requests.
 path = "{path}"
 
-# The service as it is. A profile hands the tables `runtime` and `service` to it, as JSON in INFERBENCH_PROFILE.
+# The service without changes. A profile passes the tables `runtime` and `service` to it, as JSON in INFERBENCH_PROFILE.
 [tool.inferbench.profiles.baseline]
 
-# Another one changes only what it names. Compare:  pytest benchmarks/ --profile faster --against baseline
+# Another profile changes only the keys that it sets. Compare:  pytest benchmarks/ --profile faster --against baseline
 # [tool.inferbench.profiles.faster]
 # extends = "baseline"
 # service = {{ batching = true }}
 # deployment = {{ workers = 2 }}
 
-# Low enough that the service keeps up: near saturation a queue multiplies every noise.
+# Choose a rate that the service sustains easily: near saturation, queueing multiplies all noise.
 [tool.inferbench.workloads]
 steady = {{ rate = "10/s", duration = "15s" }}
 bursty = {{ rate = "10/s", cv = 3, duration = "15s" }}
@@ -41,28 +41,28 @@ bursty = {{ rate = "10/s", cv = 3, duration = "15s" }}
 _PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
 _PYTEST = """
 [tool.pytest.ini_options]
-# What pytest-asyncio, which runs async tests, warns about if it is left out.
+# Without this setting, pytest-asyncio, which runs the async tests, prints a warning.
 asyncio_default_fixture_loop_scope = "function"
 """
 
 _CONFTEST = '''\
-"""What the requests of the benchmarks carry."""
+"""The payloads of the benchmarks."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def inference_payloads():
-    # Drawn from with a seed; a function (count, rng) -> list makes as many as are needed.
+    # Requests draw from this list with a seed. Instead of a list, return a function (count, rng) -> list.
     return [{payload!r}]
 '''
 
 _BENCHMARK = '''\
-"""The first benchmark. Record what to compare with:  pytest benchmarks/ --update-baselines"""
+"""The first benchmark. Record a baseline first:  pytest benchmarks/ --update-baselines"""
 
 from pytest_inferbench import SLO
 
-# What the service promises. Start with what its users would complain about.
+# What the service promises. Start with a limit beyond which users would complain.
 PROMISE = SLO(p95="500ms", error_rate="1%")
 
 
@@ -128,7 +128,7 @@ def find_service(root: Path) -> Found:
     for module, tree in trees:
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and any(_names(one) == "bentoml.service" for one in node.decorator_list):
-                boot = f'# What `bentoml serve` takes.\nservice = "{module}:{node.name}"'
+                boot = f'# The argument of `bentoml serve`.\nservice = "{module}:{node.name}"'
                 path, payload = _endpoint(node)
                 return Found(f"the BentoML service {module}:{node.name}", boot, path, payload)
     for module, tree in trees:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from pytest_inferbench.deployment import Deployment, pressure
+from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.proxy import DelayProxy, open_proxy
 from pytest_inferbench.deployment.workers import choose, find_workers, send
 from pytest_inferbench.disruption import (
@@ -33,7 +33,8 @@ from pytest_inferbench.disruption import (
     instant,
 )
 from pytest_inferbench.errors import DeploymentError
-from pytest_inferbench.loadgen import Progress, Target
+from pytest_inferbench.events import Progress
+from pytest_inferbench.loadgen import Target
 
 __all__ = ["Course", "Disruptable", "DisruptedItsWay", "Disruptor", "objection"]
 
@@ -98,22 +99,22 @@ def objection(service: Deployment, disruption: Disruption, target: Target) -> st
         return f"{what}: {problem}" if problem else ""
     if not isinstance(service, Disruptable):
         return (
-            f"{what}: the service was not started here, so its processes and its machine are not ours to disturb; "
-            "boot it under a profile, or use SlowNetwork"
+            f"{what}: the plugin did not start the service, so it cannot disturb its processes or its machine; "
+            "start it under a profile, or use SlowNetwork"
         )
     if isinstance(disruption, CLUSTER_ONLY):
         return (
-            f"{what}: the service is processes on this machine, not objects of a cluster; use a profile of "
+            f"{what}: the service runs as processes on this machine, not in a cluster; use a profile of "
             "deployment.kind 'kubernetes', or KillWorker, Freeze or Restart"
         )
     if isinstance(disruption, KillWorker | Freeze) and disruption.workers != "all":
         count = service.worker_count
         if disruption.workers > count:
-            return f"{what}: the service is deployed with {count}; raise deployment.workers of the profile"
+            return f"{what}: the service has only {count}; raise deployment.workers of the profile"
     if isinstance(disruption, MemoryPressure):
         free = psutil.virtual_memory().available
         if int(disruption.amount) > free // 2:
-            return f"{what}: more than half of the {free} bytes that are free on this machine; take less"
+            return f"{what}: this is more than half of the {free} bytes of free memory; use less"
     return ""
 
 
@@ -228,7 +229,7 @@ class Disruptor:
             kind, number = "cpu", press.processes
         else:
             amount = int(press.amount)
-        words = [sys.executable, "-P", "-S", pressure.__file__, kind, str(float(press.duration)), str(amount)]
+        words = helper_command("press", kind, str(float(press.duration)), str(amount))
         processes: list[subprocess.Popen[bytes]] = []
         try:
             for _ in range(number):
@@ -237,7 +238,7 @@ class Disruptor:
             for process in processes:
                 assert process.stdout is not None
                 if not await asyncio.to_thread(process.stdout.readline):
-                    raise DeploymentError(f"a process that was to press on {kind} ended at once")
+                    raise DeploymentError(f"a process for the {kind} pressure ended immediately")
             log.began_ns = time.monotonic_ns()
             log.detail = f"{number} x {kind} by {_pids([process.pid for process in processes])}"
             for process in processes:
@@ -262,7 +263,7 @@ class Disruptor:
         workers, managed = await self._workers()
         if not managed or len(workers) < 2:
             log.began_ns = time.monotonic_ns()
-            log.detail = "the whole service was ended by SIGTERM, and was not ready again when the run ended"
+            log.detail = "the whole service was ended by SIGTERM and was not ready again by the end of the run"
             await asyncio.to_thread(self._service.restart)
             log.detail = "the whole service was ended by SIGTERM and started again"
             return
@@ -272,7 +273,7 @@ class Disruptor:
                 await asyncio.sleep(float(restart.pause))
             log.began_ns = log.began_ns or time.monotonic_ns()
             done += send([worker], signal.SIGTERM)
-            log.detail = f"SIGTERM to {_pids(done)} of {len(workers)} workers in turn"
+            log.detail = f"SIGTERM to {_pids(done)} of {len(workers)} workers, one after the other"
             await self._replaced(worker, len(workers))
         log.detail += ", each replaced"
 
@@ -283,7 +284,7 @@ class Disruptor:
             present, _ = await self._workers()
             if worker.pid not in [process.pid for process in present] and len(present) >= count:
                 return
-        raise DeploymentError(f"worker {worker.pid} was asked to end and was not replaced in {_REPLACED_WITHIN:g} s")
+        raise DeploymentError(f"worker {worker.pid} got SIGTERM and was not replaced within {_REPLACED_WITHIN:g} s")
 
 
 def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -291,4 +292,4 @@ def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _pids(pids: Sequence[int]) -> str:
-    return f"pid {', '.join(map(str, pids))}" if pids else "nobody: they had ended"
+    return f"pid {', '.join(map(str, pids))}" if pids else "no process: all had ended"

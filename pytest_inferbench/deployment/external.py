@@ -18,6 +18,8 @@ class ExternalService:
         self.url = url.rstrip("/")
         self.boot_seconds = 0.0
         self.alive = True
+        self.pid: int | None = None
+        self.worker_count = 1  # what is behind the URL is not known
 
     def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Check that the endpoint answers HTTP at all; any status will do."""
@@ -36,4 +38,4 @@ class ExternalService:
 
     def log_tail(self) -> str:
         """Say why there is no log."""
-        return "(the log of a service given by URL is not known here)"
+        return "(the log of a service given by URL is not available)"

@@ -1,4 +1,4 @@
-"""The service as processes on this machine, booted under a supervisor and ended with everything it started."""
+"""The service as processes on this machine, run by a helper process that ends it with everything it started."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.deployment import supervisor
+from pytest_inferbench.deployment.helper_process import GRACE_SECONDS, helper_command
 from pytest_inferbench.errors import DeploymentError
 
 __all__ = ["Launch", "LocalService"]
@@ -74,7 +74,7 @@ class LocalService:
         self.port = 0
         self.pid = 0
         self.boot_seconds = 0.0
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._helper: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -90,13 +90,13 @@ class LocalService:
 
     def restart(self) -> None:
         """End it gracefully, start it again on the same port and wait until it is ready. Raises DeploymentError."""
-        supervised = self._supervisor
-        if supervised is None or supervised.stdin is None or supervised.stdout is None:
+        helper = self._helper
+        if helper is None or helper.stdin is None or helper.stdout is None:
             raise self._error("is not running, so it cannot be restarted")
         try:
-            supervised.stdin.write(b"restart\n")
-            supervised.stdin.flush()
-            self.pid = int(supervised.stdout.readline() or 0)
+            helper.stdin.write(b"restart\n")
+            helper.stdin.flush()
+            self.pid = int(helper.stdout.readline() or 0)
         except (OSError, ValueError):  # stopped meanwhile
             raise self._error("ended before it could be restarted") from None
         self._await_ready(None)
@@ -112,7 +112,7 @@ class LocalService:
                 if time.monotonic() > deadline:
                     raise self._error(
                         f"was not ready after {self.launch.boot_timeout:g} s (GET {self.launch.ready} never answered "
-                        "200); raise --inferbench-boot-timeout if it only needs longer"
+                        "200); raise --inferbench-boot-timeout if it only needs more time"
                     )
                 time.sleep(0.05)
                 if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
@@ -127,20 +127,20 @@ class LocalService:
     @property
     def alive(self) -> bool:
         """True while the service's main process runs."""
-        return self._supervisor is not None and self._supervisor.poll() is None
+        return self._helper is not None and self._helper.poll() is None
 
     def stop(self) -> None:
         """End the service and all its descendants: politely first, by force after a grace period."""
-        process = self._supervisor
+        process = self._helper
         if process is None:
             return
-        self._supervisor = None
+        self._helper = None
         if process.stdin is not None:
             process.stdin.close()
         try:
-            process.wait(supervisor.GRACE_SECONDS + 10)
+            process.wait(GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            # The supervisor hangs: its death takes the main process along (parent-death signal).
+            # It hangs: its death takes the main process along (parent-death signal).
             process.kill()
             process.wait()
         if process.stdout is not None:
@@ -177,16 +177,16 @@ class LocalService:
             # Before anything that is installed: an editable install would lead back to the checkout under test.
             here = [str(folder) for folder in (self.launch.cwd, self.launch.cwd / "src") if folder.is_dir()]
             environment["PYTHONPATH"] = os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, str(nice), "--", *command],
+        self._helper = subprocess.Popen(
+            helper_command("run", str(self.log), affinity, str(nice), "--", *command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self.launch.cwd,
             env=environment,
             start_new_session=True,
         )
-        assert self._supervisor.stdout is not None
-        line = self._supervisor.stdout.readline()
+        assert self._helper.stdout is not None
+        line = self._helper.stdout.readline()
         self.pid = int(line) if line else 0
 
     def _answers(self, client: httpx.Client) -> bool:
@@ -197,7 +197,7 @@ class LocalService:
 
     @property
     def _status(self) -> str:
-        code = self._supervisor.poll() if self._supervisor else None
+        code = self._helper.poll() if self._helper else None
         if code is None or code < 128:
             return str(code)
         try:
@@ -207,7 +207,7 @@ class LocalService:
 
     def _port_hint(self) -> str:
         if "address already in use" in self.log_tail().lower():
-            return f": port {self.port} was taken meanwhile; run again, or set deployment.port"
+            return f": another process took port {self.port} in the meantime; run again, or set deployment.port"
         return ""
 
     def _error(self, what: str) -> DeploymentError:
@@ -250,8 +250,8 @@ def _require_cpus(cpus: Sequence[int], profile: str) -> None:
 def _require_priority(nice: int, profile: str) -> None:
     if nice < 0 and os.geteuid() != 0:
         raise DeploymentError(
-            f"deployment.nice of profile {profile!r} is {nice}: only root may put processes before all others; "
-            "use 0 or more there"
+            f"deployment.nice of profile {profile!r} is {nice}: only root may raise the priority of "
+            "processes; use 0 or more"
         )
 
 

@@ -29,7 +29,7 @@ class Revision:
         what = f"--against git:{name}"
         top = _git(project, "rev-parse", "--show-toplevel")
         if top.returncode:
-            raise ConfigurationError(f"{what}: {project} is in no git repository that can be read ({_said(top)})")
+            raise ConfigurationError(f"{what}: {project} is not in a readable git repository ({_said(top)})")
         found = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         repository = Path(top.stdout.strip())
         if found.returncode or not name:
@@ -39,7 +39,7 @@ class Revision:
                 "git:FETCH_HEAD, or fetch everything with `git fetch --unshallow` (in GitHub Actions: "
                 "actions/checkout with fetch-depth: 0)"
                 if shallow
-                else "see `git branch --all` and `git log`; a branch that only the remote has is called origin/NAME"
+                else "see `git branch --all` and `git log`; a branch that is only on the remote is called origin/NAME"
             )
             raise ConfigurationError(f"{what}: {repository} has no such revision; {advice}")
         return cls(name=name, commit=found.stdout.strip(), repository=repository, project=project.resolve())

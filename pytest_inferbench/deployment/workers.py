@@ -33,7 +33,7 @@ def find_workers(pid: int, port: int) -> tuple[list[psutil.Process], bool]:
 def choose(workers: Sequence[psutil.Process], wanted: Workers) -> list[psutil.Process]:
     """Return the first ``wanted`` of ``workers``. Raises DeploymentError if there are not so many."""
     if not workers or (wanted != "all" and wanted > len(workers)):
-        raise DeploymentError(f"{wanted} of the service's workers were to be disrupted, {len(workers)} could be found")
+        raise DeploymentError(f"{wanted} workers should be disrupted, but only {len(workers)} were found")
     return list(workers if wanted == "all" else workers[:wanted])
 
 

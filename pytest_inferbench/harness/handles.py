@@ -1,4 +1,4 @@
-"""What a test holds in its hands: the service under a profile, and a workload to measure it with."""
+"""What fixtures hand to a test: the service under a profile, a workload to measure it with, a capacity search."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_inferbench.config.warmup import WarmUpPlan
 from pytest_inferbench.disruption import Disruption, check_disruptions
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.harness import Harness
@@ -33,17 +34,18 @@ class InferenceService:
 
     def under(self, profile: str) -> InferenceService:
         """Return the handle for the same service under another profile."""
-        self.harness.side(profile)  # raises ConfigurationError for one that is not known
+        self.harness.systems.under_test(profile)  # raises ConfigurationError for one that is not known
         return InferenceService(self.harness, profile)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundWorkload:
-    """A workload with the target and the payloads it is issued to and with."""
+    """A workload with the target and the payloads it is issued to and with, and how the service is warmed up first."""
 
     workload: Workload
     target: Target
     payloads: PayloadSource
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
 
     async def measure(
         self,
@@ -57,8 +59,8 @@ class BoundWorkload:
     ) -> Measurement:
         """Boot, warm up, issue and drain ``repeats`` times (default: the session's), and return what was seen.
 
-        ``disruptions`` are carried out in every run, on both sides if there are two; such a measurement has as many
-        repeats as planned, and is neither recorded as a baseline nor held against one.
+        ``disruptions`` are carried out in every run, of both systems if there are two; such a measurement has as many
+        repeats as planned, and is neither recorded as a baseline nor compared with one.
 
         ``size`` returns how many tokens (or whatever its cost grows with) a payload has: the measurement then has a
         cost curve, which is stored in the baseline.
@@ -69,10 +71,10 @@ class BoundWorkload:
             workload=self.workload,
             target=self.target,
             payloads=self.payloads,
-            drain_timeout=service.harness.drain_timeout,
-            generators=service.harness.generators,
+            options=service.harness.load_options,
             disruptions=check_disruptions(disruptions, duration=self.workload.duration),
             size=size,
+            warmup=self.warmup,
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)
@@ -84,6 +86,7 @@ class CapacityFinder:
 
     target: Target
     payloads: PayloadSource
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
 
     async def find(
         self,
@@ -106,13 +109,14 @@ class CapacityFinder:
         search = CapacitySearch(
             target=self.target,
             payloads=self.payloads,
-            seed=harness.seed,
+            seed=harness.sampling.seed,
             observe=harness.observe,
             duration=parse_seconds(duration, what="duration"),
             precision=parse_fraction(precision, what="precision"),
-            drain_timeout=harness.drain_timeout,
-            budget=harness.budget,
+            load_options=harness.load_options,
+            budget=harness.sampling.budget,
             alpha=harness.policy.alpha,
-            generators=harness.generators,
+            warmup=self.warmup,
+            procedure=harness.procedure,
         )
         return await harness.capacity(search, service.profile, slo, boots=boots)

@@ -1,4 +1,4 @@
-"""Who is measured against whom, by the settings of the session: profiles, another revision, or a running endpoint."""
+"""Which systems are measured, by the settings of the session: profiles, another revision, or a running endpoint."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.deployment.revision import Revision
 from pytest_inferbench.deployment.scratch import ScratchFolder
 from pytest_inferbench.errors import ConfigurationError
-from pytest_inferbench.harness.trial import ITSELF, Side
+from pytest_inferbench.harness.trial import ITSELF, System
 
 if TYPE_CHECKING:
     from pytest_inferbench.deployment.kubernetes.session import ClusterSession
 
-__all__ = ["Sides"]
+__all__ = ["Systems"]
 
 
-class Sides:
-    """Makes the sides of measurements. Holds a temporary folder for logs and exported revisions until closed."""
+class Systems:
+    """Makes the systems of measurements. Holds a temporary folder for logs and exported revisions until closed."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class Sides:
         self._boots = count(1)
         self._revision: tuple[Revision, Project, Path] | None = None
 
-    def side(self, profile: str) -> Side:
-        """Return the side under test. Raises ConfigurationError for a profile that is not known."""
+    def under_test(self, profile: str) -> System:
+        """Return the system under test. Raises ConfigurationError for a profile that is not known."""
         return self._of(self._project, self._root, profile, name=profile)
 
-    def other(self, profile: str) -> Side | None:
-        """Return the side that ``profile`` is interleaved with, None if it is measured alone."""
+    def reference(self, profile: str) -> System | None:
+        """Return the system that ``profile`` is interleaved with, None if it is measured alone."""
         if self._selfcheck:
-            return replace(self.side(profile), name=ITSELF)
+            return replace(self.under_test(profile), name=ITSELF)
         if self._against is None or self._against == profile:
             return None
         if not self._against.startswith(REVISION_PREFIX):
-            return self.side(self._against)
+            return self.under_test(self._against)
         revision, project, root = self._export()
         if profile not in project.profiles:
             raise ConfigurationError(
@@ -70,6 +70,10 @@ class Sides:
                 "profile of this checkout instead (--against PROFILE)"
             )
         return self._of(project, root, profile, name=revision.label, revision=revision)
+
+    def is_reference(self, profile: str) -> bool:
+        """Return True for the profile that the others of this session are compared with (``--against``)."""
+        return self._against == profile
 
     def close(self) -> None:
         """Remove logs and exported revisions, and what is still in a cluster."""
@@ -80,12 +84,12 @@ class Sides:
             self._scratch.close()
             self._scratch = None
 
-    def _of(self, project: Project, root: Path, profile: str, *, name: str, revision: Revision | None = None) -> Side:
+    def _of(self, project: Project, root: Path, profile: str, *, name: str, revision: Revision | None = None) -> System:
         if profile not in project.profiles:
             raise ConfigurationError(f"unknown profile {profile!r}{did_you_mean(profile, project.profiles)}")
         found = project.profiles[profile]
         if self._url is not None:
-            return Side(name=name, profile=found, deploy=partial(ExternalService, self._url))
+            return System(name=name, profile=found, deploy=partial(ExternalService, self._url))
         launch = Launch(
             service=project.service,
             command=project.command,
@@ -94,7 +98,7 @@ class Sides:
             boot_timeout=self._timeout,
             revision=None if revision is None else revision.label,
         )
-        return Side(name=name, profile=found, deploy=self._deployer(found, launch))
+        return System(name=name, profile=found, deploy=self._deployer(found, launch))
 
     def _deployer(self, profile: Profile, launch: Launch) -> Callable[[], Deployment]:
         if profile.deployment.kind == "kubernetes":

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.config.profile import Profile
+from pytest_inferbench.config.warmup import WarmUpPlan
 from pytest_inferbench.deployment import Deployment, Watched
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
-from pytest_inferbench.deployment.local import LocalService
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
 from pytest_inferbench.errors import ConfigurationError, LoadError
-from pytest_inferbench.events import Booting, BootProgress, Drained, Issuing, Observer, Ready
-from pytest_inferbench.harness.warmup import warm_up
+from pytest_inferbench.events import Booting, BootProgress, Drained, Observer, Progress, Ready
+from pytest_inferbench.harness.warmup import warm_up, warming_target
 from pytest_inferbench.judgement.validity import Finding, examine
-from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
-from pytest_inferbench.machine.speed import measure_pace
+from pytest_inferbench.machine.speed import run_reference_computation
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
 
-__all__ = ["ITSELF", "Load", "Side", "Trial", "reporter", "require_possible", "run_trial"]
+__all__ = ["ITSELF", "Load", "LoadOptions", "Procedure", "System", "Trial", "require_possible", "run_trial"]
 
-
-#: What the other side is called where a service is measured against itself.
+#: What the reference is called where a service is measured against itself.
 ITSELF = "itself"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One side of a measurement: what it is called, its profile, and how one more boot of it is made.
+class System:
+    """A system under test: its name, its profile, and how one more boot of it is made.
 
     ``name`` is that of the profile, or of a revision ("git:main"), or `ITSELF`.
     """
@@ -47,21 +46,45 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What both sides are given: a workload, where it goes and with what, and how long stragglers are waited for.
+class LoadOptions:
+    """How a load is issued: ``drain_timeout``, the seconds that answers are waited for after the last request, and
+    ``generators``, the number of processes that issue it or the address of a Dask scheduler."""
 
-    ``generators``: how many processes issue it, or the address of a Dask scheduler.
+    drain_timeout: float = 10.0
+    generators: int | str = 1
+
+    def generator(self, target: Target, report: Callable[[Progress], None] | None = None) -> LoadGenerator:
+        """Return the load generator for ``target``; ``report`` hears of its progress."""
+        return LoadGenerator(target, drain_timeout=self.drain_timeout, generators=self.generators, on_progress=report)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What both systems are given: a workload, where it goes and with what, and how it is issued.
+
     ``disruptions``: what is done to the service meanwhile, in order of their instants. ``size`` counts the tokens of
-    a payload.
+    a payload. ``warmup``: what is sent before.
     """
 
     workload: Workload
     target: Target
     payloads: PayloadSource
-    drain_timeout: float
-    generators: int | str = 1
+    options: LoadOptions = field(default_factory=LoadOptions)
     disruptions: tuple[Disruption, ...] = ()
     size: Callable[[Any], int] | None = None
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """What surrounds the load in each trial: how the service is warmed up, how the run is examined, and how the
+    machine's speed is measured (nanoseconds of a reference computation). A test may put others in their place."""
+
+    warm_up: Callable[
+        [LoadGenerator, Sequence[object], Deployment, Observer, WarmUpPlan], Coroutine[Any, Any, tuple[Finding, ...]]
+    ] = warm_up
+    examine: Callable[[Run], tuple[Finding, ...]] = examine
+    measure_speed: Callable[[], int] = run_reference_computation
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,59 +97,58 @@ class Trial:
 
     @property
     def valid(self) -> bool:
-        """False if the examiner failed."""
+        """False if the measurement failed, not the service."""
         return not any(finding.kind == "invalid" for finding in self.findings)
 
 
-def require_possible(load: Load, *sides: Side | None) -> None:
-    """Raise ConfigurationError for a disruption that one of ``sides`` cannot undergo. Boots nothing."""
-    for side in sides:
-        if side is None or not load.disruptions:
+def require_possible(load: Load, *systems: System | None) -> None:
+    """Raise ConfigurationError for a disruption that one of ``systems`` cannot undergo. Boots nothing."""
+    for system in systems:
+        if system is None or not load.disruptions:
             continue
-        service = side.deploy()
+        service = system.deploy()
         for disruption in load.disruptions:
-            if isinstance(disruption, SlowNetwork) and isinstance(load.generators, str):
+            if isinstance(disruption, SlowNetwork) and isinstance(load.options.generators, str):
                 raise ConfigurationError(
                     "SlowNetwork: load generators on other machines do not pass a proxy on this one"
                 )
             if problem := objection(service, disruption, load.target):
-                raise ConfigurationError(f"profile {side.name!r}: {problem}")
+                raise ConfigurationError(f"profile {system.name!r}: {problem}")
 
 
-async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: Observer) -> Trial:
+async def run_trial(
+    load: Load, system: System, seed: int, step: Booting, observe: Observer, procedure: Procedure | None = None
+) -> Trial:
     """Boot, warm up, issue (and disrupt meanwhile), drain, and end the service, whatever happens.
 
-    The schedule and the payloads depend on ``seed`` alone: both sides of a pair get the same.
+    The schedule and the payloads depend on ``seed`` alone: both systems of a pair get the same.
     """
+    steps = procedure or Procedure()
     schedule = load.workload.schedule(seed)
     bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
     sizes = None if load.size is None else _count_sizes(load.size, bodies)
     observe(step)
-    service = side.deploy()
-    here = isinstance(service, LocalService)
-    paces = [measure_pace()] if here else []
+    service = system.deploy()
+    here = service.pid is not None
+    speeds = [steps.measure_speed()] if here else []
     try:
         await asyncio.to_thread(service.boot, _boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
         disruptor = Disruptor(load.disruptions, service)
-        root = (lambda: service.pid) if isinstance(service, LocalService) else None
+        root = (lambda: service.pid or 0) if here else None
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
-            findings = await warm_up(LoadGenerator(endpoint), bodies, service, observe)
-            generator = LoadGenerator(
-                endpoint,
-                drain_timeout=load.drain_timeout,
-                on_progress=disruptor.listen(reporter(observe)),
-                generators=load.generators,
-            )
+            warmer = LoadGenerator(warming_target(endpoint, service))
+            findings = await steps.warm_up(warmer, bodies, service, observe, load.warmup)
+            generator = load.options.generator(endpoint, disruptor.listen(observe))
             watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
             try:
                 # In this order: what is undone or waited for on leaving `armed` is none of the generator's usage.
                 async with disruptor.armed():
                     with measured_resources(root) as meter:
                         run = await _issue(generator, load.workload.process, schedule, bodies)
-                findings += examine(run) + _undone(disruptor.events())
+                findings += steps.examine(run) + _undone(disruptor.events())
             except LoadError as error:
-                # The examiner failed: the measurement is void, and says why; the other runs' figures are kept.
+                # The load generator failed: the measurement is void, and says why; the other runs' figures remain.
                 run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
                 findings += (_lost(error),)
         resources = meter.resources
@@ -139,8 +161,8 @@ async def run_trial(load: Load, side: Side, seed: int, step: Booting, observe: O
     finally:
         service.stop()
     if here:
-        paces.append(measure_pace())
-        run = replace(run, pace_ns=sum(paces) // len(paces))
+        speeds.append(steps.measure_speed())
+        run = replace(run, calibration_ns=sum(speeds) // len(speeds))
     latencies = run.latencies
     observe(
         Drained(
@@ -175,11 +197,6 @@ async def _issue(
 
 def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
     return lambda seconds, line: observe(BootProgress(seconds=seconds, line=line))
-
-
-def reporter(observe: Observer) -> Callable[[Progress], None]:
-    """Return what tells ``observe`` how far a run is."""
-    return lambda progress: observe(Issuing(**asdict(progress)))
 
 
 def _lost(error: LoadError) -> Finding:

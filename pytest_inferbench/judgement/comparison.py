@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.effect import METRICS, PERCENTILES, TOLERANCE, Evidence, figures, weigh
+from pytest_inferbench.judgement.machine_drift import discount, machine_drift
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.pairing import Pairing, Sample, Side, pair_up, read_side
 from pytest_inferbench.stats.paired import pairs_to_decide
@@ -64,7 +65,13 @@ class Comparison:
 
 
 def compare(
-    reference: Side, candidate: Side, *, metric: str = "p95", margin: float = 0.05, alpha: float = 0.05
+    reference: Side,
+    candidate: Side,
+    *,
+    metric: str = "p95",
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> Comparison:
     """Compare ``candidate`` with ``reference`` by ``metric``, one number per run, pair by pair.
 
@@ -75,6 +82,10 @@ def compare(
     REGRESSED if the interval lies wholly above 1 + margin, IMPROVED if wholly below 1 / (1 + margin), PASS if it
     otherwise lies wholly below 1 + margin, else INCONCLUSIVE, which also stands for fewer than two pairs and for
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
+
+    ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
+    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
+    the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
     if metric not in METRICS:
         raise ValidationError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
@@ -86,22 +97,38 @@ def compare(
     pairing = pair_up(*sides)
     before, after = figures(pairing, metric)
     evidence = weigh(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
-    return _conclude(sides, pairing, before, after, evidence, metric, margin, alpha)
+    check = _conclude(sides, pairing, before, after, evidence, metric, margin, alpha)
+    return _discounted(check, sides, pairing) if stored else check
+
+
+def _discounted(check: Comparison, sides: Sequence[Sequence[Sample]], pairing: Pairing) -> Comparison:
+    before, after = ([sample.run for sample in side if sample.run is not None] for side in sides)
+    drift = machine_drift(before, after, alpha=check.alpha) if before and after else None
+    return discount(check, drift, [reference.run for reference, _ in pairing.pairs if reference.run is not None])
 
 
 def compare_family(
-    reference: Side, candidate: Side, *, metrics: Sequence[str], margin: float = 0.05, alpha: float = 0.05
+    reference: Side,
+    candidate: Side,
+    *,
+    metrics: Sequence[str],
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> tuple[Comparison, ...]:
     """Compare by several metrics as one family: Holm keeps the chance of any false REGRESSED at ``alpha``.
 
     Every Comparison keeps its raw interval and p-value; ``adjusted_p`` is Holm's. A metric that is REGRESSED on its
-    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS.
+    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS. ``stored`` as
+    of `compare`: the machine is the same for every metric, and so no matter of the family.
     """
     if isinstance(metrics, str) or not metrics:
         raise ValidationError(f"metrics must be a non-empty sequence of names such as ('p50', 'p95'), got {metrics!r}")
     if len(set(metrics)) != len(metrics):
         raise ValidationError(f"metrics names one more than once: {tuple(metrics)!r}")
-    singles = [compare(reference, candidate, metric=metric, margin=margin, alpha=alpha) for metric in metrics]
+    singles = [
+        compare(reference, candidate, metric=metric, margin=margin, alpha=alpha, stored=stored) for metric in metrics
+    ]
     if len(singles) == 1:
         return tuple(singles)
     worse = holm([c.p_value for c in singles])

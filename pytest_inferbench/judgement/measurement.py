@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +10,7 @@ from pytest_inferbench.disruption import DisruptionEvent, describe_disruption
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.attribution import Shift, attribute, explain
 from pytest_inferbench.judgement.cost_curve import CostCurve, compare_costs, cost_curve, require_sizes
-from pytest_inferbench.judgement.machine_drift import Drift, allow_for, drift
+from pytest_inferbench.judgement.machine_drift import MachineDrift, discount, machine_drift
 from pytest_inferbench.judgement.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.judgement.selfcheck import SelfCheck
 from pytest_inferbench.judgement.slo import SLO, check_slo
@@ -53,12 +53,12 @@ class Reference:
     selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
 
-    def drift(self, runs: Sequence[Run], *, alpha: float) -> Drift | None:
-        """Return how the machine's own pace moved from a stored baseline to ``runs``; None where that is not known.
+    def machine_drift(self, runs: Sequence[Run], *, alpha: float) -> MachineDrift | None:
+        """Return how the machine's speed moved from a stored baseline to ``runs``; None where that is not known.
 
-        Sides that are measured in turns share whatever the machine does.
+        Runs that are measured in turns share whatever the machine does.
         """
-        return drift(self.runs, runs, alpha=alpha) if self.stored else None
+        return machine_drift(self.runs, runs, alpha=alpha) if self.stored else None
 
     def impacts(self, slo: SLO) -> tuple[Impact, ...]:
         """Return what the disruptions cost each run of this side, as `Measurement.impacts` does."""
@@ -86,16 +86,26 @@ class Measurement:
     stop: Stop | None = None
     selfcheck: SelfCheck | None = None
     events: tuple[tuple[DisruptionEvent, ...], ...] = ()
-    on_verdict: Callable[[Measurement, Verdict], None] | None = None
-    on_impacts: Callable[[Measurement, SLO], None] | None = None
+    _verdicts: list[Verdict] = field(default_factory=list, init=False, repr=False, compare=False)
+    _recovered_by: list[SLO] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Measurement({self.workload.name!r}, profile={self.profile!r}, runs={len(self.runs)})"
 
     @property
     def valid(self) -> bool:
-        """False if the examiner failed in any run: nothing is judged then."""
+        """False if the measurement failed in any run, not the service: nothing is judged then."""
         return not any(finding.kind == "invalid" for finding in self.findings)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts that a test asked for so far, in order; not part of what makes two measurements equal."""
+        return tuple(self._verdicts)
+
+    @property
+    def recovered_by(self) -> SLO | None:
+        """The objectives by which a test last asked what its disruptions cost; None if it did not."""
+        return self._recovered_by[-1] if self._recovered_by else None
 
     def meets(self, slo: SLO) -> Verdict:
         """Judge the runs against ``slo``. True unless a limit is MISSED or the measurement INVALID."""
@@ -108,8 +118,7 @@ class Measurement:
         Raises ValidationError where nothing was disrupted, or ``slo`` has no latency objective.
         """
         found = _impacts(self.runs, self.events, slo)
-        if self.on_impacts is not None:
-            self.on_impacts(self, slo)
+        self._recovered_by.append(slo)
         return found
 
     def survives(self, budget: Resilience, *, slo: SLO) -> Verdict:
@@ -163,21 +172,22 @@ class Measurement:
         level = self.policy.alpha if self.stop is None else self.stop.level
         change = compare_costs(self.reference.runs, self.runs, edges=edges, margin=tolerated, alpha=level)
         told = (change.explanation,) if change.explanation else ()
-        checks = allow_for(change.checks, self.reference.drift(self.runs, alpha=self.policy.alpha))
+        drift = self.reference.machine_drift(self.runs, alpha=level)
+        checks = tuple(discount(check, drift, self.reference.runs) for check in change.checks)
         return self._verdict("regression", checks, about="cost curve of ", told=told)
 
     def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
         """Compare with the reference without judging; empty without one."""
         if self.reference is None or not self.valid:
             return ()
-        compared = compare_family(
+        return compare_family(
             self.reference.runs,
             self.runs,
             metrics=tuple(metrics),
             margin=margin,
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
+            stored=self.reference.stored,
         )
-        return allow_for(compared, self.reference.drift(self.runs, alpha=self.policy.alpha))
 
     def shifts(self) -> tuple[Shift, ...]:
         """Return how each part of the latency moved against the reference; empty where that is not known."""
@@ -226,8 +236,7 @@ class Measurement:
             allow_missing=not self.policy.missing_fails,
             recording=self.policy.updating and (self.reference is None or self.reference.stored),
         )
-        if self.on_verdict is not None:
-            self.on_verdict(self, verdict)
+        self._verdicts.append(verdict)
         return verdict
 
 

@@ -1,4 +1,4 @@
-"""The words of a judgement."""
+"""The outcomes of checks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Outcome"]
 
 
 class Outcome(StrEnum):
-    """What a comparison or an SLO check came to; the value is the name.
+    """The outcome of a comparison or of an SLO check; the value is the name.
 
     REGRESSED, IMPROVED, PASS, INCONCLUSIVE, NO_BASELINE belong to comparisons, MET, MISSED, UNCERTAIN to SLOs,
-    INVALID (the examiner failed, not the service) to both.
+    INVALID (the measurement failed, not the service) to both.
     """
 
     REGRESSED = "REGRESSED"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
     @classmethod
     def worst(cls, outcomes: Iterable[Outcome]) -> Outcome:
-        """Return the gravest of at least one outcome; PASS outranks IMPROVED, for not everything improved."""
+        """Return the most severe of at least one outcome; PASS outranks IMPROVED, because not everything improved."""
         return max(outcomes, key=_GRAVITY.index)
 
 

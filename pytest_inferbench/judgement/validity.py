@@ -1,4 +1,4 @@
-"""Was the examination fair, and what did the service do under load that no percentile describes?"""
+"""Checks whether a run is valid, and finds what percentiles do not show: saturation, errors, a dead service."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Finding", "examine"]
 class Finding:
     """One rule that a run broke: the ``value`` seen, the ``limit`` it crossed, and what to do about it.
 
-    ``kind`` "invalid": the examiner failed, the run says nothing about the service. "service": a result. "machine":
-    what both of them ran on was not what it was.
+    ``kind`` "invalid": the measurement failed, and the run is not evidence about the service. "service": a result.
+    "machine": the machine was faster or slower than when the baseline was recorded.
     """
 
     rule: str
@@ -43,7 +43,7 @@ def examine(
     error_rate: float = 0.0,
     died: int = 10,
 ) -> tuple[Finding, ...]:
-    """Return what is wrong with ``run``: findings of kind "invalid" first, none if all is well.
+    """Return the findings about ``run``: those of kind "invalid" first; none if there is nothing to report.
 
     The generator's delay is inside the latency and reported; it voids a run where it is a good part of what is
     judged, each percentile of the delay held against the same percentile of the latency of good answers:
@@ -70,7 +70,7 @@ def examine(
 def _too_few_samples(run: Run, least: int) -> Finding | None:
     if len(run) >= least:
         return None
-    message = f"{len(run)} requests were due, {least} are the least that says anything"
+    message = f"{len(run)} requests were due, but at least {least} are needed"
     return Finding("too-few-samples", "invalid", message, len(run), least, "raise the rate or the duration")
 
 
@@ -78,8 +78,8 @@ def _issued_rate(run: Run, limit: float) -> Finding | None:
     missing = int((run.issued_ns < 0).sum())
     if not len(run) or missing / len(run) <= limit:
         return None
-    message = f"{missing} of {len(run)} requests were never sent: the load was not the one planned"
-    advice = "lower the rate, raise the descriptor limit, or give the load generator a core of its own"
+    message = f"{missing} of {len(run)} requests were never sent: the load was not the planned one"
+    advice = "lower the rate, raise the limit of open files, or reserve a CPU core for the load generator"
     return Finding("issued-rate", "invalid", message, missing / len(run), limit, advice)
 
 
@@ -94,10 +94,10 @@ def _issue_delay(run: Run, limits: Mapping[float, float], floor: float) -> Findi
             continue
         value = late / latency if latency > 0 else math.inf
         message = (
-            f"p{p * 100:.0f} of the delay with which requests left is {format_seconds(late)}, {value:.0%} of that of "
-            f"the latency ({format_seconds(latency)}): the load generator did not keep the schedule"
+            f"the load generator sent requests late: the p{p * 100:.0f} of its delay is {format_seconds(late)}, "
+            f"{value:.0%} of the p{p * 100:.0f} of the latency ({format_seconds(latency)})"
         )
-        advice = "lower the rate, or leave the load generator a core that the service does not use"
+        advice = "lower the rate, or reserve a CPU core that the service does not use for the load generator"
         return Finding("issue-delay", "invalid", message, value, limit, advice)
     return None
 
@@ -123,10 +123,10 @@ def _saturated(run: Run) -> Finding | None:
     if not seen.rising:
         return None
     message = (
-        f"latency rises through the whole run, the fastest requests at its end waiting {seen.growth:.0f} times as "
-        f"long as in its quietest part: more arrives than is served, and percentiles describe the run's length"
+        f"latency rises through the whole run: at its end, even the fastest requests wait {seen.growth:.0f} times as "
+        f"long as in its quietest part. More requests arrive than are served, so percentiles depend on the run's length"
     )
-    advice = "judge goodput and errors here, or lower the rate for latencies"
+    advice = "judge throughput and errors, or lower the rate to measure latencies"
     return Finding("saturated", "service", message, seen.growth, 3.0, advice)
 
 
@@ -136,7 +136,8 @@ def _errors(run: Run, limit: float) -> Finding | None:
     if failed <= limit * issued:
         return None
     message = f"{failed} of {issued} requests failed ({_causes(run)})"
-    return Finding("errors", "service", message, failed / issued, limit, "see the service's log; failed rank as inf")
+    advice = "see the service's log; failed requests rank as infinitely slow"
+    return Finding("errors", "service", message, failed / issued, limit, advice)
 
 
 def _causes(run: Run) -> str:

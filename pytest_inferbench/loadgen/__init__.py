@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_inferbench.loadgen.generator import LoadGenerator
-from pytest_inferbench.loadgen.progress import Progress
 from pytest_inferbench.loadgen.target import ResponseCheck, Target
 
-__all__ = ["LoadGenerator", "Progress", "ResponseCheck", "Target"]
+__all__ = ["LoadGenerator", "ResponseCheck", "Target"]

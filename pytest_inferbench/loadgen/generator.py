@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ConfigurationError, ValidationError
+from pytest_inferbench.events import Progress
 from pytest_inferbench.loadgen import local
 from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import serialize
-from pytest_inferbench.loadgen.progress import Progress, Tally
+from pytest_inferbench.loadgen.progress import Tally
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
 from pytest_inferbench.runs.run import ClockOffset, Run
@@ -82,19 +83,25 @@ class LoadGenerator:
         )
         return await self._run(work, seed=schedule.seed, digest=schedule.digest)
 
-    async def issue_closed(self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0) -> Run:
+    async def issue_closed(
+        self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0, limit: float | None = None
+    ) -> Run:
         """Closed loop: ``concurrency`` users, each sending its next request when its last one was answered.
 
         Such users slow down with the service, so the latencies say little about independent ones: right for warming
         up and for capacity, wrong for an SLO. The run says ``closed_loop``; a request counts as scheduled when it was
-        issued. ``seed`` is only noted in the run. Raises as :meth:`issue` does.
+        issued. ``limit``: seconds after which no further request is issued; those are ``UNISSUED`` then. ``seed`` is
+        only noted in the run. Raises as :meth:`issue` does.
         """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValidationError(f"concurrency must be a whole number above zero, got {concurrency!r}")
+        if limit is not None and (isinstance(limit, bool) or not 0 < limit < math.inf):
+            raise ValidationError(f"limit must be a finite number of seconds above zero, got {limit!r}")
         work = Work(
             target=asdict(self.target),
             bodies=serialize(payloads),
             concurrency=concurrency,
+            limit_ns=None if limit is None else round(limit * 1e9),
             progress=self._on_progress is not None,
         )
         return await self._run(work, seed=seed, digest=f"closed-loop:{concurrency}x{len(payloads)}")

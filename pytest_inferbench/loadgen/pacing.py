@@ -119,13 +119,24 @@ async def open_loop(
 
 
 async def closed_loop(
-    send: Send, record: Record, concurrency: int, *, clock: Callable[[], int] = time.monotonic_ns
+    send: Send,
+    record: Record,
+    concurrency: int,
+    *,
+    limit_ns: int | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
 ) -> None:
-    """Issue each request when one of ``concurrency`` users is free: the next one waits for the answer to the last."""
+    """Issue each request when one of ``concurrency`` users is free: the next one waits for the answer to the last.
+
+    None is issued later than ``limit_ns`` after the start: the rest stays unissued.
+    """
     following = iter(range(len(record)))
+    last_ns = None if limit_ns is None else clock() + limit_ns
 
     async def user() -> None:
         for i in following:
+            if last_ns is not None and clock() > last_ns:
+                return
             record.issue(i, clock())
             record.finish(i, await send(i))
 

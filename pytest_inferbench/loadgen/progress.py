@@ -1,34 +1,13 @@
-"""How far a run has come, for whoever shows it."""
+"""Adds up how far each load generator of a run has come."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
-__all__ = ["Progress", "Tally"]
+from pytest_inferbench.events import Progress
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A run under way: ``elapsed`` of ``total`` seconds, and how many requests reached each stage.
-
-    ``total`` is when the last request is due (0 for a closed loop, which has no such instant). ``scheduled`` counts
-    every request of the run; ``issued``, ``completed`` (good or bad) and ``failed`` grow towards it. The first
-    report comes when the clock of the run starts, with ``elapsed`` 0. ``p50`` and ``p95`` (seconds) are of the latest
-    thousand requests issued, those without an answer counted with their age; ``delay`` is the longest time that one
-    of them was issued late. Of several generators the worst. None before the first request.
-    """
-
-    elapsed: float
-    total: float
-    scheduled: int
-    issued: int
-    completed: int
-    failed: int
-    p50: float | None = None
-    p95: float | None = None
-    delay: float | None = None
+__all__ = ["Tally"]
 
 
 class Tally:

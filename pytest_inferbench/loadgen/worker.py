@@ -100,7 +100,8 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
             total_ns = 0 if offsets_ns is None else int(offsets_ns[-1])
             reporter = loop.create_task(_report(record, scheduled_ns, start_ns, total_ns, out))
         if offsets_ns is None:
-            await closed_loop(client.send, record, cast(int, facts["concurrency"]))
+            concurrency, limit_ns = cast(int, facts["concurrency"]), cast("int | None", facts["limit_ns"])
+            await closed_loop(client.send, record, concurrency, limit_ns=limit_ns)
         else:
             await open_loop(client.send, record, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
         if reporter is not None:

@@ -96,6 +96,7 @@ def workload(
             Workload(name, process, settings.duration or table["duration"]),
             settings.endpoint(target or inference_target),
             inference_payloads if payloads is None else payloads,
+            settings.project.warm_up_of(name),
         )
 
     return make
@@ -109,7 +110,7 @@ def capacity(
     from pytest_inferbench.harness.handles import CapacityFinder
 
     settings = request.config.stash[SESSION].settings
-    return CapacityFinder(settings.endpoint(inference_target), inference_payloads)
+    return CapacityFinder(settings.endpoint(inference_target), inference_payloads, settings.project.warmup)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Generator
 from pathlib import Path
@@ -15,9 +16,9 @@ from pytest_inferbench.plugin.fixtures import *  # noqa: F403
 from pytest_inferbench.plugin.fixtures import DEFAULT_WORKLOADS
 from pytest_inferbench.plugin.options import add_options, add_short_options, given_on_command_line
 from pytest_inferbench.plugin.reporting import Reporting
-from pytest_inferbench.plugin.session import SESSION, InferbenchSession
+from pytest_inferbench.plugin.session import SESSION, InferbenchSession, Taken
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
 #: About what a search for a capacity takes in one boot: five to ten runs of eight seconds or, if it is low, more.
 _SEARCH_SECONDS = 100.0
@@ -140,7 +141,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         for name in names:
             configured: Any = settings.project.workloads.get(name, {}).get("duration")
             length = settings.duration or configured or DEFAULT_WORKLOADS[name]["duration"]
-            total = sum(session.overhead(side) + length for side in sides) * repeats
+            plan = settings.project.warm_up_of(name)
+            total = (
+                sum(session.overhead(side) + session.warm_up_seconds(side, plan) + length for side in sides) * repeats
+            )
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
     search = _SEARCH_SECONDS * settings.repeats
@@ -180,21 +184,18 @@ def pytest_runtest_makereport(
     session = item.config.stash[SESSION]
     if call.excinfo and isinstance(call.excinfo.value, InferbenchError) and not item.config.getoption("fulltrace"):
         _shorten(call.excinfo.value)
-    failing = session.take_failing() if call.when == "call" else []
+    failing = session.failing if call.when == "call" else []
     unexplained = [verdict for verdict in failing if not _explain(call.excinfo, repr(verdict))]
-    records = session.take_records()
-    if records:
-        from pytest_inferbench.report.junit import properties
-
-        item.user_properties.extend(properties(records))
+    # What a fixture measured is asserted in the test: its verdicts are there when the call is over.
+    over = call.when != "setup" or call.excinfo is not None
+    taken = session.take() if over else Taken()
+    item.user_properties.extend(taken.properties)
     report = yield
     if report.failed:
         report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
     # What travels with the report crosses processes too.
-    if records or _uses_ours(item):
-        report.inferbench = records  # type: ignore[attr-defined]
-    if capacities := session.take_capacities():
-        report.inferbench_capacities = capacities  # type: ignore[attr-defined]
+    if taken.measurements or taken.capacities or taken.trouble or _uses_ours(item):
+        report.inferbench = dataclasses.asdict(taken)  # type: ignore[attr-defined]
     return report
 
 

@@ -41,8 +41,10 @@ class Reporting:
         if attempt in self._rerun:
             # The properties of the last attempt are about the runs of all: JUnit's file is to hold each name once.
             report.user_properties = [pair for pair in report.user_properties if not pair[0].startswith("inferbench.")]
-        self._records.extend(getattr(report, "inferbench", ()))
-        self._capacities.extend(getattr(report, "inferbench_capacities", ()))
+        taken = getattr(report, "inferbench", {})
+        self._records.extend(taken.get("measurements", ()))
+        self._capacities.extend(taken.get("capacities", ()))
+        self._trouble.extend(taken.get("trouble", ()))
         if report.failed and hasattr(report, "inferbench"):
             self._failures.append(_failure(report, self._config.rootpath))
 
@@ -59,10 +61,12 @@ class Reporting:
                 write(path)
             except OSError as error:
                 self._trouble.append(f"{flag}: cannot write {path}: {error.strerror or error}")
-                if session.exitstatus == pytest.ExitCode.OK:
-                    session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            except Exception as error:  # noqa: BLE001  # each report for itself: the others are written all the same
+                self._trouble.append(f"{flag}: {path} could not be made: {type(error).__name__}: {error}")
             else:
                 self._written.append(path)
+        if self._trouble and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _outputs(self, settings: Settings) -> Iterator[tuple[str, Path, Callable[[Path], None]]]:
         """Yield what asked for a file, the file, and what writes it."""
@@ -80,17 +84,22 @@ class Reporting:
         if settings.html is not None:
             from pytest_inferbench.report.html import html, write_html
 
-            page = html(self._records, self._capacities, settings=described)
-            yield "--inferbench-html", settings.html, lambda path: write_html(path, page)
+            yield (
+                "--inferbench-html",
+                settings.html,
+                lambda path: write_html(path, html(self._records, self._capacities, settings=described)),
+            )
         anything = bool(self._records or self._capacities)
         if settings.markdown is not None or (settings.step_summary is not None and anything):
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown
 
-            text = markdown(self._records, self._capacities)
+            def text() -> str:
+                return markdown(self._records, self._capacities)
+
             if settings.markdown is not None:
-                yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text)
+                yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text())
             if settings.step_summary is not None and anything:
-                yield "GITHUB_STEP_SUMMARY", settings.step_summary, lambda path: append_markdown(path, text)
+                yield "GITHUB_STEP_SUMMARY", settings.step_summary, lambda path: append_markdown(path, text())
 
     def _prune(self, ours: InferbenchSession) -> list[str]:
         """Return what to say about stored baselines whose test is gone, after removing them if that was asked for."""
@@ -127,7 +136,12 @@ class Reporting:
         from pytest_inferbench.report.terminal import summary
 
         terminalreporter.section("inferbench")
-        for line in summary(self._records, self._capacities):
+        try:
+            lines = list(summary(self._records, self._capacities))
+        except Exception as error:  # noqa: BLE001  # pytest's own summary, and what was written, still follow
+            terminalreporter.write_line(f"the summary could not be made: {type(error).__name__}: {error}", red=True)
+            lines = []
+        for line in lines:
             for span in line:
                 terminalreporter.write(span.text, **({span.style: True} if span.style else {}))
             terminalreporter.line("")
@@ -175,7 +189,7 @@ def _failure(report: pytest.TestReport, root: Path) -> Failure:
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None and (root / crash.path) == path:
         number = crash.lineno
-    records: list[dict[str, Any]] = getattr(report, "inferbench", [])
+    records: list[dict[str, Any]] = getattr(report, "inferbench", {}).get("measurements", [])
     failing = [verdict["explanation"] for record in records for verdict in record["verdicts"] if not verdict["passed"]]
     message = "\n\n".join(failing) or (crash.message if crash is not None else report.longreprtext)
     return Failure(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)

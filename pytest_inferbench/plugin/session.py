@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,19 +12,32 @@ from pytest_inferbench.plugin.live_line import Display
 from pytest_inferbench.plugin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pytest_inferbench.events import Event
-    from pytest_inferbench.harness.capacity import Capacity
-    from pytest_inferbench.harness.harness import Harness, History
-    from pytest_inferbench.harness.systems import Sides
+    from pytest_inferbench.config.warmup import WarmUpPlan
+    from pytest_inferbench.events import CapacityFound, Event, Measured
+    from pytest_inferbench.harness.harness import Harness
+    from pytest_inferbench.harness.history import History
+    from pytest_inferbench.harness.systems import Systems
+    from pytest_inferbench.harness.trial import Procedure
     from pytest_inferbench.judgement.measurement import Measurement
-    from pytest_inferbench.judgement.slo import SLO
     from pytest_inferbench.judgement.verdict import Verdict
     from pytest_inferbench.storage.resume_cache import Kept
 
-__all__ = ["SESSION", "InferbenchSession"]
+__all__ = ["PROCEDURE", "SESSION", "InferbenchSession"]
 
 _OVERHEAD_KEY = "inferbench/overhead_seconds"
 _OVERHEAD_GUESS = 10.0
+_WARM_UP_KEY = "inferbench/warmup_seconds"
+_WARM_UP_GUESS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a test measured, as plain records that cross processes, and what kept a record from being made."""
+
+    measurements: list[dict[str, Any]] = field(default_factory=list)
+    capacities: list[dict[str, Any]] = field(default_factory=list)
+    properties: list[tuple[str, object]] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
 
 
 class InferbenchSession:
@@ -31,20 +45,19 @@ class InferbenchSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.test = ""
+        self._test = ""
         self._node = ""
         self.collected: frozenset[str] = frozenset()
         self._settings: Settings | None = None
         self._harness: Harness | None = None
-        self._pending: list[tuple[Measurement, dict[str, Any]]] = []
-        self._capacities: list[dict[str, Any]] = []
-        self._failing: list[Verdict] = []
-        self._sides: Sides | None = None
+        self._complete: list[Measured | CapacityFound] = []
+        self._systems: Systems | None = None
         self._history: History | None = None
-        self._kept: Kept | None = None
+        self._resume_cache: Kept | None = None
         self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
+        self._warm_up = (0.0, 0.0)  # when it began, and how long it took
 
     @property
     def settings(self) -> Settings:
@@ -67,12 +80,12 @@ class InferbenchSession:
 
     def begin(self, item: pytest.Item) -> None:
         """Note which test runs: its name without the profile is the name of its baseline."""
-        self.test = _name(item, self.settings.selected) if "inference_service" in _fixtures(item) else item.nodeid
+        self._test = _name(item, self.settings.selected) if "inference_service" in _fixtures(item) else item.nodeid
         self._node = item.nodeid
         # What an earlier attempt of a rerun attached; the runs of all attempts are in the last one's.
         item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("inferbench.")]
         if self._history is not None:
-            self._history.begin(item.nodeid)
+            self._history.begin(self._test, item.nodeid)
 
     def note_collected(self, items: list[pytest.Item]) -> None:
         """Note which tests there are; raises pytest.UsageError for a mistake in the configuration."""
@@ -80,26 +93,53 @@ class InferbenchSession:
         names = {_name(item, self.settings.selected) for item in items}
         self.collected = frozenset(names) if whole_files else frozenset()
 
-    def take_records(self) -> list[dict[str, Any]]:
-        """Return the records of the measurements since the last call."""
-        records = [record for _, record in self._pending]
-        self._pending.clear()
-        return records
+    def take(self) -> Taken:
+        """Return the records of what was measured since the last call: to be called when its test is over.
 
-    def take_capacities(self) -> list[dict[str, Any]]:
-        """Return the records of the capacities since the last call."""
-        records, self._capacities = self._capacities, []
-        return records
+        A fault of a report is none of the test's: it is a line of ``trouble``.
+        """
+        complete, self._complete = self._complete, []
+        taken = Taken()
+        if not complete:
+            return taken
+        from pytest_inferbench.events import Measured
+        from pytest_inferbench.report.junit import properties
+        from pytest_inferbench.report.record import capacity_record, measurement_record
 
-    def take_failing(self) -> list[Verdict]:
-        """Return the verdicts since the last call that do not let their test pass."""
-        failing, self._failing = self._failing, []
-        return failing
+        for event in complete:
+            try:
+                if isinstance(event, Measured):
+                    beside = self._first_profile(event.test, event.measurement)
+                    record = measurement_record(event.test, event.measurement, raw=self.settings.raw, beside=beside)
+                    taken.measurements.append(record)
+                else:
+                    taken.capacities.append(capacity_record(event.test, event.capacity))
+            except Exception as error:  # noqa: BLE001  # whatever it is, it must not become the test's
+                taken.trouble.append(f"the record of {event.test} could not be made: {type(error).__name__}: {error}")
+        try:
+            taken.properties.extend(properties(taken.measurements))
+        except Exception as error:  # noqa: BLE001  # as above
+            taken.trouble.append(f"the JUnit properties could not be made: {type(error).__name__}: {error}")
+        return taken
+
+    @property
+    def failing(self) -> list[Verdict]:
+        """The verdicts on what was measured since the last :meth:`take` which do not let their test pass."""
+        found = (getattr(event, "measurement", None) for event in self._complete)
+        verdicts = (verdict for measurement in found if measurement is not None for verdict in measurement.verdicts)
+        return [verdict for verdict in verdicts if not verdict.passed]
 
     def overhead(self, profile: str) -> float:
-        """Return the seconds that a run under ``profile`` takes beyond its workload, as seen before or guessed."""
-        known = self._cache.get(_OVERHEAD_KEY, {}) if self._cache else {}
-        return float(known.get(profile, _OVERHEAD_GUESS))
+        """Return the seconds that a run takes beyond its workload and warm-up, as seen before or guessed."""
+        return self._recall(_OVERHEAD_KEY, profile, _OVERHEAD_GUESS)
+
+    def warm_up_seconds(self, profile: str, plan: WarmUpPlan) -> float:
+        """Return what warming up before a run takes, as seen before or guessed, and at most what ``plan`` allows."""
+        return 0.0 if plan.off else min(plan.duration, self._recall(_WARM_UP_KEY, profile, _WARM_UP_GUESS))
+
+    def _recall(self, key: str, profile: str, guess: float) -> float:
+        known = self._cache.get(key, {}) if self._cache else {}
+        return float(known.get(profile, guess))
 
     @property
     def _cache(self) -> pytest.Cache | None:
@@ -111,18 +151,20 @@ class InferbenchSession:
 
     def complete(self) -> None:
         """Note that there is nothing to resume: every test has had its turn."""
-        if self._kept is not None:
-            self._kept.forget()
+        if self._resume_cache is not None:
+            self._resume_cache.forget()
 
     def close(self) -> None:
         """Remove the logs of this session."""
         self.clear_display()
-        if self._sides is not None:
-            self._sides.close()
+        if self._systems is not None:
+            self._systems.close()
 
     def _make_harness(self) -> Harness:
-        from pytest_inferbench.harness.harness import Harness, History
-        from pytest_inferbench.harness.systems import Sides
+        from pytest_inferbench.harness.harness import Harness, Sampling
+        from pytest_inferbench.harness.history import History
+        from pytest_inferbench.harness.systems import Systems
+        from pytest_inferbench.harness.trial import LoadOptions, Procedure
         from pytest_inferbench.judgement.measurement import Policy
         from pytest_inferbench.machine.lock import MachineLock
         from pytest_inferbench.machine.probe import describe_environment
@@ -130,7 +172,7 @@ class InferbenchSession:
         from pytest_inferbench.storage.resume_cache import Kept, state_of_files
 
         settings = self.settings
-        self._sides = Sides(
+        self._systems = Systems(
             settings.project,
             settings.root,
             against=settings.against,
@@ -142,64 +184,62 @@ class InferbenchSession:
         environment = describe_environment(settings.root)
         state = state_of_files(settings.root, without=settings.storage)
         folder = None if self._cache is None else self._cache.mkdir("inferbench")
-        self._kept = Kept(folder, repr((environment, state)), resuming=settings.resume)
+        self._resume_cache = Kept(folder, repr((environment, state)), resuming=settings.resume)
         self._history = History()
-        self._history.begin(self._node)
+        self._history.begin(self._test, self._node)
         return Harness(
-            side=self._sides.side,
-            other=self._sides.other,
-            against=settings.against,
+            systems=self._systems,
             store=BaselineStore(settings.storage),
             environment=environment,
-            kept=self._kept,
             policy=Policy(
                 alpha=settings.alpha,
                 strict=settings.strict,
                 missing_fails=settings.missing_fails,
                 updating=settings.update_baselines,
             ),
-            seed=settings.seed,
-            repeats=settings.repeats,
-            most_repeats=settings.most_repeats,
-            budget=settings.budget,
-            drain_timeout=settings.drain_timeout,
-            generators=settings.generators,
+            sampling=Sampling(
+                seed=settings.seed,
+                repeats=settings.repeats,
+                most_repeats=settings.most_repeats,
+                budget=settings.budget,
+            ),
+            observe=self._observe,
             lock=MachineLock(),
             history=self._history,
-            test=lambda: self.test,
-            observe=self._observe,
-            on_measured=self._on_measured,
-            on_verdict=self._on_verdict,
-            on_impacts=self._on_impacts,
-            on_capacity=self._on_capacity,
+            load_options=LoadOptions(drain_timeout=settings.drain_timeout, generators=settings.generators),
+            procedure=self.config.stash.get(PROCEDURE, None) or Procedure(),
+            resume_cache=self._resume_cache,
         )
 
     def _observe(self, event: Event) -> None:
-        from pytest_inferbench.events import Booting, Drained, Issuing
+        from pytest_inferbench.events import Booting, CapacityFound, Drained, Measured, Progress, Ready, WarmingUp
 
         match event:
             case Booting():
                 self._run_started = (time.monotonic(), 0.0)
-            case Issuing(total=total):
+            case Ready():
+                self._warm_up = (time.monotonic(), 0.0)
+            case WarmingUp():
+                began, _ = self._warm_up
+                self._warm_up = (began, time.monotonic() - began)
+            case Progress(total=total):
                 self._run_started = (self._run_started[0], total)
             case Drained(profile=profile):
                 began, duration = self._run_started
+                _, warming = self._warm_up
+                if warming > 0:
+                    self._remember(_WARM_UP_KEY, profile, warming)
                 if duration > 0:  # a closed loop has no length of its own, that could be taken off
-                    self._remember_overhead(profile, time.monotonic() - began - duration)
-        self._display.show(event)
+                    self._remember(_OVERHEAD_KEY, profile, time.monotonic() - began - duration - warming)
+        if isinstance(event, Measured | CapacityFound):
+            self._complete.append(event)
+            self._display.clear()
+        else:
+            self._display.show(event)
 
-    def _remember_overhead(self, profile: str, seconds: float) -> None:
+    def _remember(self, key: str, profile: str, seconds: float) -> None:
         if self._cache and not hasattr(self.config, "workerinput"):
-            known = self._cache.get(_OVERHEAD_KEY, {})
-            self._cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
-
-    def _on_measured(self, test: str, measurement: Measurement) -> None:
-        from pytest_inferbench.report.record import measurement_record
-
-        self._display.clear()
-        first = self._first_profile(test, measurement)
-        record = measurement_record(test, measurement, raw=self.settings.raw, beside=first)
-        self._pending.append((measurement, record))
+            self._cache.set(key, {**self._cache.get(key, {}), profile: round(seconds, 1)})
 
     def _first_profile(self, test: str, measurement: Measurement) -> Measurement | None:
         """Return what the test measured under the first profile, where there are several and no other reference."""
@@ -209,30 +249,10 @@ class InferbenchSession:
         first = self._firsts.setdefault((test, measurement.workload.name), measurement)
         return None if first.profile == measurement.profile else first
 
-    def _on_capacity(self, test: str, capacity: Capacity) -> None:
-        from pytest_inferbench.report.record import capacity_record
-
-        self._display.clear()
-        self._capacities.append(capacity_record(test, capacity))
-
-    def _on_verdict(self, measurement: Measurement, verdict: Verdict) -> None:
-        from pytest_inferbench.report.record import verdict_record
-
-        for known, record in self._pending:
-            if known is measurement:
-                record["verdicts"].append(verdict_record(verdict))
-        if not verdict.passed:
-            self._failing.append(verdict)
-
-    def _on_impacts(self, measurement: Measurement, slo: SLO) -> None:
-        from pytest_inferbench.report.record import note_impacts
-
-        for known, record in self._pending:
-            if known is measurement:
-                note_impacts(record, measurement, slo)
-
 
 SESSION: pytest.StashKey[InferbenchSession] = pytest.StashKey()
+#: What surrounds the load in each trial, where it is not to be that of users.
+PROCEDURE: pytest.StashKey[Procedure] = pytest.StashKey()
 
 
 def _fixtures(item: pytest.Item) -> list[str]:

@@ -200,7 +200,7 @@ def _resources(runs: Sequence[Record]) -> list[str]:
         said.append(f"service {figure('p50', seconds / max(requests, 1))} of CPU per request, at most {peak:.0f} MiB")
         throttled = [one["throttled_seconds"] for one, _ in service if one["throttled_seconds"]]
         if throttled:
-            said.append(f"kept from running by a CPU quota for {figure('p50', sum(throttled))}")
+            said.append(f"throttled by a CPU quota for {figure('p50', sum(throttled))}")
     if generator:
         seconds = sum(one["cpu_seconds"] for one in generator)
         said.append(f"load generator {figure('p50', seconds)} of CPU in {len(generator)} runs")
@@ -218,7 +218,7 @@ def _disruption(event: Record, impact: Record) -> Sequence[str]:
     return (
         str(event["run"] + 1),
         f"{event['kind']} ({event['detail']})",
-        "did not come about" if event["began"] is None else figure("p50", event["began"]),
+        "not carried out" if event["began"] is None else figure("p50", event["began"]),
         figure("p50", event["duration"]),
         f"{impact['failed']} of {impact['requests']}",
         figure("p50", impact["outage"]),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Probed, Ready, Waiting, WarmingUp
+from pytest_inferbench.events import (
+    Booting,
+    BootProgress,
+    Drained,
+    Probed,
+    Progress,
+    ProgressEvent,
+    Ready,
+    Waiting,
+    WarmingUp,
+)
 from pytest_inferbench.units import format_seconds
 
 __all__ = ["LiveLine"]
@@ -19,7 +29,7 @@ class LiveLine:
     def __init__(self) -> None:
         self._where = ""
 
-    def text(self, event: Event) -> str:
+    def text(self, event: ProgressEvent) -> str:
         """Return what to show now; about 100 columns for usual names."""
         match event:
             case Waiting(holder=holder):
@@ -33,7 +43,7 @@ class LiveLine:
                 return f"{self._where} · ready after {seconds:.1f} s"
             case WarmingUp(requests=requests):
                 return f"{self._where} · warm-up, {requests} requests"
-            case Issuing():
+            case Progress():
                 clock = f"{min(event.elapsed, event.total):.0f}/{event.total:.0f} s"
                 phase = clock if event.elapsed <= event.total else f"draining {event.elapsed - event.total:.0f} s"
                 failed = f", {event.failed} failed" if event.failed else ""
@@ -50,7 +60,7 @@ class LiveLine:
                 )
 
 
-def _so_far(event: Issuing) -> str:
+def _so_far(event: Progress) -> str:
     if event.p50 is None or event.p95 is None or event.delay is None:
         return ""
     p50, p95, delay = map(format_seconds, (event.p50, event.p95, event.delay))

@@ -48,7 +48,7 @@ def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> st
     folded = [*_explanations(records), *_impacts(records), *_figures(records), *_environment(records)]
     text = "\n".join([*head, *folded])
     if len(text.encode()) > _LIMIT:
-        text = "\n".join([*head, "The figures are left out here: they would exceed what GitHub shows."])
+        text = "\n".join([*head, "The figures are omitted, because the report would exceed the limit of GitHub."])
     return text.rstrip() + "\n"
 
 
@@ -113,9 +113,9 @@ def _capacities(capacities: Sequence[Record]) -> Iterator[str]:
 def _ablations(records: Sequence[Record], capacities: Sequence[Record]) -> Iterator[str]:
     """Yield what each of several profiles brings against the same reference: ratios with their intervals."""
     for table in ablation(records, capacities):
-        how = "in turns" if table["in_turns"] else "one after the other"
+        how = "interleaved" if table["in_turns"] else "sequentially"
         yield from (
-            f"What each profile brings against {_text(table['label'])} (the ratio of both, measured {how}):",
+            f"Effect of each profile relative to {_text(table['label'])} (ratios, measured {how}):",
             "",
         )
         rows = [(f"{what} {metric}".rstrip(), *map(ratio, checks)) for what, metric, checks in table["rows"]]
@@ -144,7 +144,8 @@ def _planned(event: Record) -> str:
 def _impacts(records: Sequence[Record]) -> Iterator[str]:
     rows = [row for record in records for label, side in _both(record) for row in _of_runs(record, label, side)]
     if rows:
-        header = ("test", "side", "run", "disruption", "began", "lasted", "failed", "outage", "recovery", "lost", "n")
+        event = ("run", "disruption", "began", "lasted")
+        header = ("test", "runs of", *event, "failed", "outage", "recovery", "lost", "n")
         yield from _folded("Disruptions, run by run", list(_table(header, rows)))
 
 
@@ -165,7 +166,7 @@ def _of_runs(record: Record, label: str, side: Record) -> Iterator[Sequence[str]
             label,
             str(event["run"] + 1),
             _planned(event),
-            "did not come about" if event["began"] is None else figure("began", event["began"]),
+            "not carried out" if event["began"] is None else figure("began", event["began"]),
             figure("lasted", event["duration"]),
             *(figures if event["run"] not in seen else [""] * len(figures)),
         )
@@ -192,7 +193,7 @@ def _explanations(records: Sequence[Record]) -> Iterator[str]:
 def _figures(records: Sequence[Record]) -> Iterator[str]:
     rows = [row for record in records for row in _sides(record)]
     if rows:
-        header = ("test", "workload", "side", "runs", "n", "failed", "p50", "p95", "p99", "answers")
+        header = ("test", "workload", "runs of", "runs", "n", "failed", "p50", "p95", "p99", "answers")
         yield from _folded("All figures, with their intervals", list(_table(header, rows)))
 
 

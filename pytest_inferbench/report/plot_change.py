@@ -63,8 +63,8 @@ def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
 
     said = "; ".join(f"{check['metric']} {change(check)}, {check['outcome']}" for check in drawn)
     caption = (
-        "A dot is one pair of runs, a diamond all of them with the interval; shaded is the margin. "
-        "Of a latency, right of the shade is slower; of the throughput, left of it."
+        "Each dot is one pair of runs; the diamond is the estimate over all pairs, with its interval. The shaded range "
+        "is the margin. A latency to its right is slower; a throughput to its left is lower."
     )
     svg = draw(paint, name=f"{name}-pairs", label=f"Ratios of the pairs. {said}.", height=0.8 + 0.19 * len(rows))
     return Plot("Each pair of runs against the margin", caption, svg)
@@ -111,10 +111,10 @@ def parts(name: str, sides: Sides) -> Plot | None:
         f"{sides[role][0]}: " + ", ".join(f"{part} {figure('p50', seconds)}" for part, seconds in found.items())
         for role, found in split.items()
     )
-    caption = "Parts that the service reported (Server-Timing), the generator's own delay, and what is left."
+    caption = "The parts that the service reported (Server-Timing), the delay of the load generator, and the remainder."
     height = 1.1 + 0.45 * len(split) + 0.2 * math.ceil(len(names) / 2)
-    svg = draw(paint, name=f"{name}-parts", label=f"Where the time went. {said}.", height=height)
-    return Plot("Where the time went", caption, svg)
+    svg = draw(paint, name=f"{name}-parts", label=f"Where the time was spent. {said}.", height=height)
+    return Plot("Where the time was spent", caption, svg)
 
 
 def mean_parts(side: Record) -> dict[str, float]:

@@ -73,7 +73,7 @@ def distribution(name: str, sides: Sides) -> Plot | None:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
     counts = "; ".join(f"{sides[role][0]}: n = {len(found)}" for role, found in values.items())
-    caption = f"The share of all requests answered within a time; a failed request is never answered. {counts}."
+    caption = f"The share of all requests answered within a given time. Failed requests are never answered. {counts}."
     return Plot("Distribution", caption, draw(paint, name=f"{name}-ecdf", label=f"Distribution. {caption}", height=2.9))
 
 
@@ -116,7 +116,7 @@ def percentiles(name: str, sides: Sides) -> Plot | None:
         axes.set_xlabel("latency")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
-    caption = "Bars are the intervals; a hollow mark has none, because too few requests support one."
+    caption = "Bars are intervals. A hollow marker has no interval, because there are too few requests."
     said = "; ".join(f"{metric} of {sides[role][0]} {figure(metric, estimate)}" for metric, role, estimate, _ in rows)
     svg = draw(paint, name=f"{name}-percentiles", label=f"Percentiles. {said}.", height=1.3 + 0.24 * len(rows))
     return Plot("Percentiles with their intervals", caption, svg)

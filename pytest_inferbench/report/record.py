@@ -28,7 +28,7 @@ from pytest_inferbench.report.latencies import Record, raw_run
 from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.quantiles import quantile
 
-__all__ = ["Record", "capacity_record", "measurement_record", "note_impacts", "verdict_record"]
+__all__ = ["Record", "capacity_record", "measurement_record", "verdict_record"]
 
 #: Limits that nothing misses: the estimates and their intervals are what is asked for.
 _EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e-9)
@@ -38,7 +38,7 @@ _COMPARED = ("p50", "p95", "throughput", "error_rate")
 def measurement_record(
     test: str, measurement: Measurement, *, raw: bool = False, beside: Measurement | None = None
 ) -> Record:
-    """Return a measurement; ``verdicts`` is empty and filled as the test asserts.
+    """Return a measurement with the verdicts that its test asked for.
 
     ``beside``: what the same test measured under the first profile of the session, for a table of what others bring.
 
@@ -46,7 +46,7 @@ def measurement_record(
     """
     reference = measurement.reference
     alpha = measurement.policy.alpha
-    return {
+    record: Record = {
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
@@ -85,8 +85,11 @@ def measurement_record(
             ],
         },
         "beside": None if beside is None else _beside(beside, measurement),
-        "verdicts": [],
+        "verdicts": [verdict_record(verdict) for verdict in measurement.verdicts],
     }
+    if measurement.recovered_by is not None:
+        _note_impacts(record, measurement, measurement.recovered_by)
+    return record
 
 
 def _beside(first: Measurement, measurement: Measurement) -> Record:
@@ -131,7 +134,7 @@ def verdict_record(verdict: Verdict) -> Record:
     }
 
 
-def note_impacts(record: Record, measurement: Measurement, slo: SLO) -> None:
+def _note_impacts(record: Record, measurement: Measurement, slo: SLO) -> None:
     """Complete the impacts of a disrupted measurement's record, now that ``slo`` says what counts as recovered."""
     sides: list[tuple[Record, Measurement | Reference]] = [(record, measurement)]
     if measurement.reference is not None and measurement.reference.events:
@@ -198,7 +201,7 @@ def _run(run: Run) -> Record:
         },
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
         "resources": None if run.resources is None else asdict(run.resources),
-        "pace": None if run.pace_ns is None else run.pace_ns / 1e9,
+        "calibration": None if run.calibration_ns is None else run.calibration_ns / 1e9,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.wording import ablation, grouped, ratio
+from pytest_inferbench.report.wording import ablation, figure, grouped, ratio
 from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
@@ -66,9 +66,9 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
     """Yield what each of several profiles brings against the same reference: ratios with their intervals."""
     for table in ablation(records, capacities):
         profiles = table["profiles"][:_MOST_PROFILES]
-        yield (Span("what each profile brings ", "bold"), Span(f"against {table['label']}: the ratio of both", "light"))
+        yield (Span("effect of each profile ", "bold"), Span(f"relative to {table['label']}: ratios", "light"))
         if not table["in_turns"]:
-            yield (Span("measured one after the other; in turns, and so surer, with --against", "light"),)
+            yield (Span("measured sequentially; use --against to interleave (more precise)", "light"),)
         yield (Span(f"{'':<{_RATIO}}" + "".join(f"{_cut(name, _RATIO - 2):>{_RATIO}}" for name in profiles), "light"),)
         for workload, metric, checks in table["rows"]:
             ratios = "".join(f"{ratio(check):>{_RATIO}}" for check in checks[:_MOST_PROFILES])
@@ -79,19 +79,13 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
 
 def _capacity(found: Record) -> Iterator[Line]:
     low, high = (_rate(end) for end in found["interval"])
-    limits = ", ".join(f"{metric} {_limit(metric, limit)}" for metric, limit in found["slo"].items())
+    limits = ", ".join(f"{metric} {figure(metric, limit)}" for metric, limit in found["slo"].items())
     boots = f"{len(found['boots'])} boots" if len(found["boots"]) > 1 else "1 boot"
     yield (
         Span("capacity ", "bold"),
         Span(f"{_cut(found['profile'], 30)}: {_rate(found['rate'])}/s ({low} to {high}) under {limits}; "),
         Span(f"{boots}, {len(found['probes'])} runs", "light"),
     )
-
-
-def _limit(metric: str, limit: float) -> str:
-    if metric == "error_rate":
-        return format_fraction(limit)
-    return f"{limit:g}/s" if metric == "throughput" else format_seconds(limit)
 
 
 def _environment(record: Record, width: int) -> str:
@@ -133,7 +127,7 @@ def _disruptions(events: Sequence[Record]) -> str:
     for kind, planned in dict.fromkeys((event["kind"], event["planned"]) for event in events):
         chosen = [event for event in events if (event["kind"], event["planned"]) == (kind, planned)]
         began = [event["began"] for event in chosen if event["began"] is not None]
-        span = f"{format_seconds(min(began))} to {format_seconds(max(began))}" if began else "it did not come about"
+        span = f"{format_seconds(min(began))} to {format_seconds(max(began))}" if began else "could not be carried out"
         words.append(f"{kind} at {format_seconds(planned)} ({span})")
     return "; ".join(words)
 
@@ -202,7 +196,7 @@ def _selfcheck(check: Record) -> Iterator[Line]:
             Span(f"  {'self-check' if index == 0 else '':<15}", "bold"),
             Span(
                 f"{noise['metric']}: noise between boots {format_fraction(float(noise['sd']))} ({low} to {high}); "
-                f"{check['repeats']} pairs find {format_fraction(float(noise['detectable']))} slower"
+                f"{check['repeats']} pairs detect {format_fraction(float(noise['detectable']))} slower"
             ),
         )
     alarms, draws = check["false_alarms"], check["draws"]
@@ -271,7 +265,7 @@ def _tally(records: Sequence[Record]) -> Iterator[Line]:
     outcomes.update(verdict["outcome"] for verdict in verdicts if not verdict["checks"])
     total = sum(outcomes.values())
     if not total:
-        yield (Span("no test asserted anything of what was measured", "yellow"),)
+        yield (Span("no test asserted anything about the measurements", "yellow"),)
         return
     spans = [Span(f"{total} {'check' if total == 1 else 'checks'}: ")]
     for outcome, count in outcomes.most_common():

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_inferbench.judgement import phrases
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -38,9 +38,9 @@ MEANINGS = {
     "MET": "within the limit",
     "REGRESSED": "worse by more than the margin",
     "MISSED": "beyond the limit",
-    "INCONCLUSIVE": "not decided: shown to be neither fine nor worse",
-    "UNCERTAIN": "the interval holds the limit: it could not be told",
-    "NO_BASELINE": "nothing to compare with on this machine",
+    "INCONCLUSIVE": "not decided: neither a regression nor its absence could be shown",
+    "UNCERTAIN": "not decided: neither within nor beyond the limit could be shown",
+    "NO_BASELINE": "there is nothing to compare with on this machine",
     "INVALID": "the measurement itself failed: nothing is judged",
 }
 _BAD = frozenset({"REGRESSED", "MISSED", "INVALID"})
@@ -70,7 +70,7 @@ def headline(records: Sequence[Record]) -> str:
     counts = Counter(str(verdict["outcome"]) for _, verdict in verdicts(records))
     total = sum(counts.values())
     if not total:
-        return "nothing was judged" if not records else "measured; no test asserted anything of it"
+        return "nothing was judged" if not records else "measured, but no test asserted anything"
     gravest = worst(records)
     rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
     word = "verdict" if total == 1 else "verdicts"
@@ -166,24 +166,13 @@ def number(value: float | str | None) -> float:
 
 def figure(metric: str, value: float | str | None) -> str:
     """Return a figure in the unit of its metric, "—" where there is none."""
-    amount = number(value)
-    if math.isnan(amount):
-        return "—"
-    if metric == "error_rate":
-        return format_fraction(amount)
-    if metric == "throughput":
-        return f"{amount:.1f}/s"
-    if metric == "slope":
-        return f"{format_seconds(amount)} per token"
-    if metric in ("failed", "lost"):
-        return f"{amount:.1f} requests"
-    return "-inf" if amount == -math.inf else format_seconds(amount)
+    return phrases.figure(metric, number(value))
 
 
 def interval(metric: str, ends: Sequence[float | str | None] | None) -> str:
-    """Return ``"13.9 ms to 14.6 ms"``, or "not claimed" where too few requests support one."""
+    """Return ``"13.9 ms to 14.6 ms"``, or "too few requests" where they support none."""
     if ends is None:
-        return "not claimed"
+        return "too few requests"
     low, high = (figure(metric, end) for end in ends)
     return f"{low} to {high}"
 
@@ -196,24 +185,8 @@ def is_comparison(check: Record) -> bool:
 def change(check: Record) -> str:
     """Return how much a compared metric changed, with its interval: in percent, or in times where that misleads."""
     low, high = (number(end) for end in check["interval"])
-    if check["metric"] == "error_rate":
-        difference = number(check["candidate"]) - number(check["reference"])
-        return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
-    ratio = number(check["ratio"])
-    if low <= 0 and high == math.inf:
-        return "cannot be told"
-    if low == high and ratio in (0, math.inf) and check["metric"] != "throughput":
-        return f"{'now' if ratio else 'no longer'} among the failed requests"
-    word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")
-    if 0.5 < ratio < 2:
-        size = f"{abs(ratio - 1):.1%}"
-        said = "unchanged" if size == "0.0%" else f"{size} {word if ratio > 1 else less}"
-        return f"{said} ({_percent(low)} to {_percent(high)})"
-    if ratio <= 0.5:
-        word = less
-        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
-    times = f"{ratio:.3g} times" if math.isfinite(ratio) else "infinitely"
-    return f"{times} {word} ({_factor(low)} to {_factor(high)})"
+    difference = number(check.get("candidate")) - number(check.get("reference"))
+    return phrases.change(check["metric"], number(check["ratio"]), low, high, difference=difference)
 
 
 def in_words(verdict: Record) -> str:
@@ -228,16 +201,7 @@ def in_words(verdict: Record) -> str:
 
 
 def limit(check: Record) -> str:
-    """Return what a check was held against: the margin of a comparison, the limit of an objective."""
+    """Return what a check was compared with: the margin of a comparison, the limit of an objective."""
     if is_comparison(check):
-        return f"margin {format_fraction(check['margin'])}"
-    bound = "at least" if check["metric"] == "throughput" else "at most"
-    return f"{bound} {figure(check['metric'], check['limit'])}"
-
-
-def _factor(value: float) -> str:
-    return "unbounded" if not math.isfinite(value) else f"{value:.3g}"
-
-
-def _percent(ratio: float) -> str:
-    return f"{ratio - 1:+.1%}" if math.isfinite(ratio) else "unbounded"
+        return phrases.margin(check["metric"], check["margin"])
+    return phrases.bound(check["metric"], number(check["limit"]))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pytest_inferbench.errors import LoadError, ValidationError
-from pytest_inferbench.loadgen import LoadGenerator, Progress, ResponseCheck, Target
+from pytest_inferbench.events import Progress
+from pytest_inferbench.loadgen import LoadGenerator, ResponseCheck, Target
 from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.workload.arrivals import Constant, Poisson, Replay
 

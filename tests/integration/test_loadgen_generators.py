@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from pytest_inferbench.errors import LoadError, ValidationError
-from pytest_inferbench.loadgen import LoadGenerator, Progress, Target
+from pytest_inferbench.events import Progress
+from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.workload.arrivals import Constant, Poisson
 
 

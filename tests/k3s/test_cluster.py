@@ -51,7 +51,7 @@ def test_the_service_boots_answers_and_leaves_nothing(boot, kubectl, overlay, re
 def test_an_image_that_no_node_has_is_told_at_once(boot):
     """A wrong image ends the boot with the kubelet's words, long before its time is up."""
     service = boot(image="localhost/there-is-no-such-image:1", timeout=600.0)
-    with pytest.raises(DeploymentError, match=r"there-is-no-such-image:1 cannot be had \(\w+\): .+"):
+    with pytest.raises(DeploymentError, match=r"there-is-no-such-image:1 is not available \(\w+\): .+"):
         service.boot()
 
 
@@ -68,14 +68,14 @@ def test_a_pod_that_no_node_can_take_is_told_with_the_reason(boot, tmp_path):
         "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(patch)}],
     }
     (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
-    with pytest.raises(DeploymentError, match=r"no node takes pod .*Insufficient memory"):
+    with pytest.raises(DeploymentError, match=r"no node accepts pod .*Insufficient memory"):
         boot(overlay=overlay, timeout=600.0).boot()
 
 
 def test_a_service_that_ends_again_and_again_is_told_with_its_log(boot):
     """A profile that the service refuses ends the boot with the service's own words."""
     service = boot(runtime={"engine": "no-such-engine"}, timeout=600.0)
-    with pytest.raises(DeploymentError, match=r"ends again and again(.|\n)*no-such-engine"):
+    with pytest.raises(DeploymentError, match=r"crashes repeatedly(.|\n)*no-such-engine"):
         service.boot()
 
 
@@ -126,7 +126,7 @@ def test_a_node_port_that_is_taken_is_told(boot, kubectl, tmp_path):
     }
     (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
     second = boot(overlay=overlay)
-    with pytest.raises(DeploymentError, match="NodePort that the overlay fixes is taken"):
+    with pytest.raises(DeploymentError, match="NodePort in the overlay is already in use"):
         second.boot()
     second.stop()
     assert of_boot(kubectl, second.boot_name) == []
@@ -166,11 +166,11 @@ def test_a_session_that_is_killed_leaves_nothing(kubectl, session, image, tmp_pa
 
 
 def test_what_a_lost_machine_leaves_is_offered_and_removed_on_demand(boot, kubectl, session, image, tmp_path):
-    """Pytest and its reaper are gone: the next session names the objects, `leftovers --delete` removes just them."""
+    """Pytest and its helper are gone: the next session names the objects, `leftovers --delete` removes just them."""
     ours = boot()
     ours.boot()
     words = [kubectl.context or "", kubectl.namespace, image, str(OVERLAYS / "one-replica"), str(tmp_path)]
-    lost = KILLED.replace("os.kill(os.getpid()", "service.session._reaper.kill()\nos.kill(os.getpid()")
+    lost = KILLED.replace("os.kill(os.getpid()", "service.session._helper.kill()\nos.kill(os.getpid()")
     done = subprocess.run([sys.executable, "-c", lost, *words], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     name = done.stdout.strip()

@@ -152,7 +152,7 @@ def test_a_limit_is_not_squeezed_by_a_cluster_that_restarts_for_it(service):
     """Before Kubernetes 1.33 it is refused in advance."""
     if service.kubectl.server_version() >= (1, 33):
         pytest.skip("the cluster resizes pods in place")
-    assert "pods are resized in place from 1.33 on" in objection(service, LimitCpu(at=1), Target("/classify"))
+    assert "resizing pods in place needs 1.33" in objection(service, LimitCpu(at=1), Target("/classify"))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_pressure_beyond_the_limit_ends_what_presses_not_the_service(service):
     """The kernel ends the largest process of the container: the error says so, and both pods still answer."""
     before = names(service)
     course = Course(MemoryPressure(at=1, duration=4, amount="4GiB"))
-    with pytest.raises(DeploymentError, match="beyond the container's memory limit; press with less"):
+    with pytest.raises(DeploymentError, match="exceeded the container's memory limit; use less"):
         asyncio.run(service.disrupt(course))
     assert names(service) == before
     ask(service, 4)

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from pytest_inferbench.harness.warmup import warm_up
-from pytest_inferbench.judgement.validity import Finding, examine
+from pytest_inferbench.harness.trial import Procedure
+from pytest_inferbench.judgement.validity import Finding
+from pytest_inferbench.plugin.session import PROCEDURE
 
 # pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
 # import.
@@ -39,6 +40,28 @@ GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
 
 #: pytest-asyncio advises everybody who does not configure it, and our users need not.
 ASYNCIO_ADVICE = "-Wignore:The configuration option"
+
+
+async def _warm_already(*args: object) -> tuple[Finding, ...]:
+    return ()
+
+
+#: A calm machine, of a constant speed: these tests prove what the plugin does, not that nothing else runs here.
+CALM = Procedure(warm_up=_warm_already, examine=lambda run: (), measure_speed=lambda: 1_000_000)
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """A plugin of the inner session, for sessions in this process: what surrounds the load in each trial.
+
+    Whether a run was fair is proved by the tests of validity and warm-up.
+    """
+
+    procedure: Procedure = CALM
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Put it where the session looks for it."""
+        config.stash[PROCEDURE] = self.procedure
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,7 @@ class Bench:
     """A project in a temporary folder whose service is the loopback one."""
 
     pytester: pytest.Pytester
+    surroundings: Surroundings
 
     @property
     def path(self) -> Path:
@@ -107,8 +131,10 @@ class Bench:
         path = self.path / "result.json"
         path.unlink(missing_ok=True)
         given.append(f"--inferbench-json={path}")
-        run = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
-        result = run(*given)
+        if subprocess:
+            result = self.pytester.runpytest_subprocess(*given)
+        else:
+            result = self.pytester.runpytest_inprocess(*given, plugins=[self.surroundings])
         return Session(result, json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
@@ -157,35 +183,22 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setattr(tempfile, "tempdir", folder)
 
 
-@pytest.fixture(autouse=True)
-def _calm_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take this machine for calm: these tests prove what the plugin does, not that nothing else runs here.
-
-    Holds for sessions in this process only. Whether a run was fair is proved by the tests of validity and warm-up.
-    """
-
-    async def warm_already(*args: object) -> tuple[Finding, ...]:
-        return ()
-
-    monkeypatch.setattr("pytest_inferbench.harness.trial.examine", lambda run: ())
-    monkeypatch.setattr("pytest_inferbench.harness.trial.warm_up", warm_already)
+@pytest.fixture
+def surroundings() -> Surroundings:
+    """Let a test choose what surrounds the load; a calm machine unless it does."""
+    return Surroundings()
 
 
 @pytest.fixture
-def _real_examiner(_calm_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Warm up and examine as for users."""
-    monkeypatch.setattr("pytest_inferbench.harness.trial.examine", examine)
-    monkeypatch.setattr("pytest_inferbench.harness.trial.warm_up", warm_up)
+def _real_examination(surroundings: Surroundings) -> None:
+    """Warm up and examine as for users; the loopback service sleeps, whatever the machine's speed."""
+    surroundings.procedure = Procedure(measure_speed=CALM.measure_speed)
 
 
 @pytest.fixture
-def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A project with the loopback service and the profile ``baseline``, but without tests.
-
-    The loopback service sleeps: how fast the machine computes meanwhile is not its matter.
-    """
-    monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: 1_000_000)
+def bench(pytester: pytest.Pytester, surroundings: Surroundings) -> Bench:
+    """A project with the loopback service and the profile ``baseline``, but without tests."""
     shutil.copy(SERVICE, pytester.path)
-    bench = Bench(pytester)
+    bench = Bench(pytester, surroundings)
     bench.configure()
     return bench

@@ -66,7 +66,7 @@ def test_a_service_that_never_gets_ready(bench: Bench) -> None:
     )
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_a_service_that_answers_500_to_everything(bench: Bench) -> None:
     """Nothing is measured: the error says how many requests failed, how, what one was told, and what to check."""
     bench.configure(profiles={"baseline": {"status": 500}})

@@ -103,7 +103,7 @@ def test_a_single_process_is_restarted_as_a_whole(bench: Bench) -> None:
 def test_several_workers_are_restarted_one_after_the_other(several: Bench) -> None:
     """Each worker gets SIGTERM in turn once the one before is replaced: four were started, the manager is the same."""
     _, (event,) = disrupt(several, "Restart(at=0.3, pause=0.3)")
-    assert event["detail"].endswith("of 2 workers in turn, each replaced")
+    assert event["detail"].endswith("of 2 workers, one after the other, each replaced")
     assert len(workers(several)) == 4
 
 
@@ -138,7 +138,7 @@ def test_a_slow_network_delays_each_way_while_it_lasts(bench: Bench) -> None:
 def test_what_a_deployment_cannot_do_is_said_before_it_is_booted(several: Bench) -> None:
     """Three workers of two, or more memory than there is: one clear error, no boot."""
     for disruption, message in {
-        "KillWorker(at=1, workers=3)": "the service is deployed with 2; raise deployment.workers",
+        "KillWorker(at=1, workers=3)": "the service has only 2; raise deployment.workers",
         'MemoryPressure(at=1, amount="900000GB")': "more than half of the",
         "KillWorker(at=3)": "would come after the run, which lasts 2.5 s",
     }.items():
@@ -154,7 +154,9 @@ def test_an_endpoint_given_by_url_is_not_ours_to_disturb(bench: Bench) -> None:
     bench.pytester.makepyfile(MEASURE.format(disruptions="Freeze(at=0.1)"))
     session = bench.run("--inferbench-url=http://127.0.0.1:9")
     session.result.assert_outcomes(failed=1)
-    assert "not ours to disturb; boot it under a profile, or use SlowNetwork" in session.output
+    assert (
+        "it cannot disturb its processes or its machine; start it under a profile, or use SlowNetwork" in session.output
+    )
 
 
 def test_a_disrupted_measurement_is_neither_recorded_nor_compared_with_a_baseline(bench: Bench) -> None:

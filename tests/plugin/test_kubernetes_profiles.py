@@ -51,5 +51,5 @@ def test_pods_of_a_plain_process_cannot_be_deleted(bench: Bench) -> None:
     bench.pytester.makepyfile(CLUSTER_ONLY)
     session = bench.run()
     session.result.assert_outcomes(failed=1)
-    assert "the service is processes on this machine, not objects of a cluster" in session.output
+    assert "the service runs as processes on this machine, not in a cluster" in session.output
     assert bench.boots == []

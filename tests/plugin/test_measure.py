@@ -9,7 +9,7 @@ import pytest
 from tests.plugin.conftest import ONE_MEASUREMENT, Bench
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_the_four_workload_fixtures_measure_without_any_asyncio_configuration(bench: Bench) -> None:
     """Async tests of every workload fixture run, and each leaves one measurement of its own workload."""
     bench.pytester.makepyfile(

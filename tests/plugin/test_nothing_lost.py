@@ -13,7 +13,7 @@ from tests.plugin.test_processes import LONG, alive, session, until
 SECRET = "hunter2-s3cr3t"
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 @pytest.mark.parametrize("answers", [0, 10])
 def test_a_service_that_dies_in_the_warm_up(bench: Bench, answers: int) -> None:
     """Whether at the first request or in the middle: an error that says when it died, with its log; no measurement."""
@@ -172,7 +172,7 @@ def test_a_kill_in_a_disruption_leaves_nothing_frozen_and_nothing_that_presses(b
         + LONG.replace("measure(inference_service)", f"measure(inference_service, {disrupted})")
     )
     with session(bench) as process:
-        until(lambda: any("pressure.py" in line for line in alive(bench)))
+        until(lambda: any("helper_process.py press" in line for line in alive(bench)))
         process.kill()
         process.communicate(timeout=60)
         until(lambda: alive(bench) == [])
@@ -202,7 +202,7 @@ REPORTS = ("--inferbench-html=report.html", "--inferbench-markdown=report.md", "
 
 
 @pytest.mark.parametrize("status", [200, 500])
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_secrets_of_the_environment_and_of_headers_are_nowhere(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:

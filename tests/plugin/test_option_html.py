@@ -137,7 +137,13 @@ def test_the_plots_are_drawn_and_a_phone_shows_them(report: Path, scheme: str, d
     """Each plot has an area, strokes and a description; nothing is wider than the screen; colours follow the scheme."""
     seen = look(report, f"--blink-settings=preferredColorScheme={scheme}")
     titles = {plot["label"].partition(".")[0] for plot in seen["drawn"]}
-    assert titles == {"Distribution", "Percentiles", "Latency over time", "Ratios of the pairs", "Where the time went"}
+    assert titles == {
+        "Distribution",
+        "Percentiles",
+        "Latency over time",
+        "Ratios of the pairs",
+        "Where the time was spent",
+    }
     assert all(plot["width"] > 300 and plot["height"] > 60 and plot["strokes"] > 5 for plot in seen["drawn"])
     assert seen["scroll"] <= seen["width"] <= 390
     assert len(set(seen["ids"])) == len(seen["ids"])

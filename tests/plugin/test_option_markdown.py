@@ -37,7 +37,7 @@ def test_a_session_without_verdicts_says_so(bench: Bench) -> None:
     bench.pytester.makepyfile(ONE_MEASUREMENT)
     bench.run("--inferbench-markdown=report.md")
     text = (bench.path / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("## inferbench: measured; no test asserted anything of it\n")
+    assert text.startswith("## inferbench: measured, but no test asserted anything\n")
     assert "| test\\_steady | steady | profile baseline | 1 |" in text
 
 

@@ -14,7 +14,9 @@ import pytest
 from pytest_inferbench.config import profile, project, workloads
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.plugin.options import OPTIONS
+from pytest_inferbench.report.json_result import SCHEMA_VERSION
 from pytest_inferbench.runs.run import Failure
+from pytest_inferbench.storage.baseline_format import FORMAT_VERSION
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -95,13 +97,21 @@ def test_every_outcome_failure_and_finding_is_explained() -> None:
     for path in (ROOT / "pytest_inferbench").rglob("*.py"):
         source = path.read_text(encoding="utf-8")
         rules |= set(re.findall(r'Finding\(\s*(?:rule=)?"([a-z-]+)"', source))
-    assert first_column("results.md", "Why a run is not believed, or is remarkable") == rules
+    assert first_column("results.md", "Findings: why a run is invalid or remarkable") == rules
 
 
 def test_every_key_of_the_result_has_a_meaning() -> None:
     """The published schema says of each key what it is."""
     empty = re.findall(r"^\| `[^`]+` \| .* \|  \|$", (REFERENCE / "results.md").read_text(), re.MULTILINE)
     assert empty == []
+
+
+def test_the_page_on_stability_names_the_current_versions() -> None:
+    """A format whose version rises is missed on the page that promises what may change."""
+    rows = dict(
+        re.findall(r"^\| ([a-zA-Z ]+) \(.*\| (\d+) \|.*\|$", (REFERENCE / "stability.md").read_text(), re.MULTILINE)
+    )
+    assert rows == {"JSON result": str(SCHEMA_VERSION), "stored baseline": str(FORMAT_VERSION)}
 
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])

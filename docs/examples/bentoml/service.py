@@ -1,4 +1,4 @@
-"""A BentoML service of one's own: it reads its profile, and says where the time goes."""
+"""A BentoML service that reads its profile and reports where the time is spent."""
 
 import json
 import os
@@ -16,7 +16,7 @@ class Scorer:
     def score(self, text: str, context: bentoml.Context) -> dict[str, float]:
         started = time.perf_counter()
         value = 0
-        for _ in range(ROUNDS):  # here a model would compute
+        for _ in range(ROUNDS):  # a real service would run its model here
             value = (value * 31 + sum(map(ord, text))) % 1009
         spent = 1000 * (time.perf_counter() - started)
         context.response.headers["Server-Timing"] = f"infer;dur={spent:.3f}"

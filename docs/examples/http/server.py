@@ -1,4 +1,4 @@
-"""A model service without a framework: ``python server.py PORT``. Its profile says how long an answer takes."""
+"""A model service without a framework: ``python server.py PORT``. The profile sets how long an answer takes."""
 
 import json
 import os
@@ -15,14 +15,14 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        """Readiness: where the model is loaded, answer 200."""
+        """Readiness: answer 200 once the model is loaded."""
         self.reply({"ready": True})
 
     def do_POST(self):
-        """The endpoint. What it reports in Server-Timing, the verdict can name."""
+        """The endpoint. A verdict can name the parts that Server-Timing reports."""
         text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
         started = time.perf_counter()
-        time.sleep(SECONDS_PER_WORD * len(text.split()))  # here a model would compute
+        time.sleep(SECONDS_PER_WORD * len(text.split()))  # a real service would run its model here
         spent = 1000 * (time.perf_counter() - started)
         self.reply({"label": "positive"}, timing=f"infer;dur={spent:.3f}")
 
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format, *args):
-        """No line per request: writing it would be part of what is measured."""
+        """Write no line per request: the time for it would count in the latency."""
 
 
 if __name__ == "__main__":

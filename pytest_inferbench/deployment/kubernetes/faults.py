@@ -9,13 +9,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_inferbench.deployment import pressure
+from pytest_inferbench.deployment import helper_process
 from pytest_inferbench.deployment.disruptor import Course
-from pytest_inferbench.deployment.kubernetes import in_container, state
+from pytest_inferbench.deployment.kubernetes import state
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Manifest
 from pytest_inferbench.deployment.kubernetes.session import ClusterBoot
 from pytest_inferbench.disruption import (
@@ -57,7 +57,7 @@ class ClusterFaults:
                 return _ONE_NODE
             if isinstance(disruption, LimitCpu) and (version := self._kubectl.server_version()) < _RESIZES:
                 shown, needed = (".".join(map(str, numbers)) for numbers in (version, _RESIZES))
-                return f"the cluster runs Kubernetes {shown}, and pods are resized in place from {needed} on"
+                return f"the cluster runs Kubernetes {shown}, but resizing pods in place needs {needed}"
         except ClusterError as error:
             return str(error)
         return ""
@@ -84,23 +84,21 @@ class ClusterFaults:
             case Cordon():
                 await self._cordon(course, course.disruption)
             case _:
-                raise DeploymentError("this cannot be done to a service in a cluster")
+                raise DeploymentError("this disruption is not supported in a cluster")
 
     async def _on_workers(self, course: Course, verb: str, workers: int | str, seconds: float) -> None:
         _, port = self._service.entrance
         pods = await self._ready()
         each = self._service.profile.deployment.workers
         if workers != "all" and int(workers) > each * len(pods):
-            raise DeploymentError(f"{workers} workers were to be disrupted, and {len(pods)} pods have {each} each")
+            raise DeploymentError(f"{workers} workers should be disrupted, but {len(pods)} pods have {each} each")
         # Pod by pod: so many in each, and in the last one what is left.
         counts = ["all"] * len(pods)
         if workers != "all":
             counts = [str(min(each, int(workers) - begun)) for begun in range(0, int(workers), each)]
         async with AsyncExitStack() as stack:
             entered = (
-                stack.enter_async_context(
-                    self._inside(pod, in_container.__file__, verb, str(port), wanted, str(seconds))
-                )
+                stack.enter_async_context(self._helper_in(pod, "signal", verb, str(port), wanted, str(seconds)))
                 for pod, wanted in zip(pods, counts, strict=False)
             )
             said = await asyncio.gather(*entered)
@@ -112,12 +110,12 @@ class ClusterFaults:
         pod = (await self._ready())[0]
         async with AsyncExitStack() as stack:
             for _ in range(number):
-                await stack.enter_async_context(self._inside(pod, pressure.__file__, kind, str(seconds), str(amount)))
+                await stack.enter_async_context(self._helper_in(pod, "press", kind, str(seconds), str(amount)))
             course.begin(f"{number} x {kind} inside {pod}")
             await asyncio.sleep(seconds)
 
     async def _restart(self, course: Course) -> None:
-        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete when the run ended")
+        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete by the end of the run")
         await _finished(self._kubectl.run, "rollout", "restart", self._service.deployment)
         while True:
             if await _finished(self._service.rolled_out):
@@ -128,7 +126,7 @@ class ClusterFaults:
     async def _delete(self, course: Course, delete: DeletePod) -> None:
         pods = await self._ready()
         if delete.pods != "all" and delete.pods > len(pods):
-            raise DeploymentError(f"{delete.pods} pods were to be deleted, and {len(pods)} take requests")
+            raise DeploymentError(f"{delete.pods} pods should be deleted, but only {len(pods)} are ready")
         chosen = pods if delete.pods == "all" else pods[: delete.pods]
         how = ("--grace-period=0", "--force") if delete.forced else ()
         course.begin(f"deleted {', '.join(chosen)}{' by force' if delete.forced else ''}")
@@ -174,7 +172,7 @@ class ClusterFaults:
         except ClusterError as error:
             if error.not_found and pod in error.refusal:
                 return  # replaced meanwhile, by one with what the Deployment says
-            raise DeploymentError(f"{error} (pods are resized in place from Kubernetes 1.33 on)") from error
+            raise DeploymentError(f"{error} (resizing pods in place needs Kubernetes 1.33)") from error
 
     async def _resized(self, pods: Sequence[str], container: str, cpu: str) -> None:
         deadline = time.monotonic() + _RESIZED_WITHIN
@@ -210,15 +208,19 @@ class ClusterFaults:
     async def _ready(self) -> list[str]:
         ready = sorted(state.ready_pods(await _finished(self._service.pods)))
         if not ready:
-            raise DeploymentError("there is no pod that takes requests, hence none to disturb")
+            raise DeploymentError("no pod is ready, so there is none to disrupt")
         return ready
 
     @asynccontextmanager
-    async def _inside(self, pod: str, file: str, *words: str) -> AsyncIterator[str]:
-        """Run a Python file in a pod; yield the first line that it says, and let go of its leash at the end."""
+    async def _helper_in(self, pod: str, *words: str) -> AsyncIterator[str]:
+        """Run the helper process in a pod; yield the first line that it prints, and close its control pipe at the end.
+
+        The program goes ahead of that in the same pipe: as an argument it would be longer than proxies let pass.
+        """
         container, _ = self._service.entrance
-        program = await asyncio.to_thread(Path(file).read_text, encoding="utf-8")
-        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", program)
+        program = await asyncio.to_thread(Path(helper_process.__file__).read_bytes)
+        read = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
+        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", read)
         process = await asyncio.create_subprocess_exec(
             *self._kubectl.command("exec", *where, *words),
             stdin=asyncio.subprocess.PIPE,
@@ -226,7 +228,11 @@ class ClusterFaults:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
+            assert process.stdin is not None
             assert process.stdout is not None
+            with suppress(ConnectionError):  # refused: the reason stands in what it prints
+                process.stdin.write(program)
+                await process.stdin.drain()
             line = (await process.stdout.readline()).decode("utf-8", "replace").strip()
             if not line:
                 said = (await process.communicate())[1].decode("utf-8", "replace")
@@ -277,10 +283,9 @@ def _reason(said: str) -> str:
     """Return the cause in what ``kubectl exec`` printed."""
     if "python3" in said and ("not found" in said or "no such file" in said.lower()):
         return (
-            "its container has no python3, which workers are signalled and pressure is made with; use DeletePod, "
-            "Restart, Scale or LimitCpu"
+            "its container has no python3, which signals and pressure need; use DeletePod, Restart, Scale or LimitCpu"
         )
     if "exit code 137" in said:
-        return "what pressed was killed there (exit code 137), as beyond the container's memory limit; press with less"
+        return "the pressure process was killed (exit code 137): it exceeded the container's memory limit; use less"
     lines = [line for line in said.splitlines() if line and not line.startswith("command terminated")]
-    return lines[-1] if lines else "the program ended without a word"
+    return lines[-1] if lines else "the program ended without a message"

@@ -85,8 +85,8 @@ class Kubectl:
             )
         except FileNotFoundError:
             raise ClusterError(
-                "there is no kubectl on the PATH, which the deployment kind 'kubernetes' is driven through; install it "
-                "(K3s brings one: /usr/local/bin/kubectl)"
+                "there is no kubectl on the PATH, but the deployment kind 'kubernetes' needs it; install it "
+                "(K3s includes one: /usr/local/bin/kubectl)"
             ) from None
         except OSError as error:
             raise ClusterError(f"kubectl cannot be run: {error.strerror}") from error
@@ -114,7 +114,7 @@ class Kubectl:
             told = json.loads(text)["serverVersion"]
             major, minor = (int(re.match(r"\d+", told[key])[0]) for key in ("major", "minor"))  # type: ignore[index]
         except (ValueError, KeyError, TypeError) as error:
-            raise ClusterError(f"the cluster{self._named} did not tell its version: {error!r}") from error
+            raise ClusterError(f"the cluster{self._named} did not report its version: {error!r}") from error
         return major, minor
 
     @property
@@ -142,7 +142,7 @@ def explain(said: str, command: list[str], *, context: str | None, contexts: Any
     """
     # What it logs on the way (memcache.go and the like) repeats what its last line says.
     lines = [line.strip() for line in said.splitlines() if line.strip() and not _KLOG.match(line)]
-    refusal = "\n".join(lines) or said.strip() or "it failed without a word"
+    refusal = "\n".join(lines) or said.strip() or "it failed without a message"
     shown, lower = " ".join(command), refusal.lower()
     cluster = "the cluster" if context is None else f"the cluster of context {context!r}"
     if re.search(r'context "?[^"]*"? does not exist|no context exists|context was not found', lower):
@@ -152,29 +152,34 @@ def explain(said: str, command: list[str], *, context: str | None, contexts: Any
             f"KUBECONFIG (K3s writes {_K3S_CONFIG})"
         )
     elif "permission denied" in lower and ("kubeconfig" in lower or "k3s.yaml" in lower or "loading config" in lower):
-        message = f"the kubeconfig may not be read: {refusal}; copy it to a file of yours and set KUBECONFIG to that"
+        message = (
+            f"the kubeconfig is not readable: {refusal}; copy it to a file that you may read, and set KUBECONFIG to it"
+        )
     elif "provided port is already allocated" in lower:
         message = (
-            f"the NodePort that the overlay fixes is taken in {cluster}: {refusal}; leave nodePort out of the Service, "
-            "and the cluster gives a free one"
+            f"the NodePort in the overlay is already in use in {cluster}: {refusal}; remove nodePort from the Service, "
+            "so that the cluster selects a free one"
         )
     elif "exceeded quota" in lower:
         message = (
-            f"a quota of {cluster} does not allow it: {refusal}; lower the overlay's requests or replicas, or raise it"
+            f"a quota of {cluster} does not allow it: {refusal}; lower the requests or replicas in the overlay, or "
+            "raise the quota"
         )
     # It asks for a user's name where the kubeconfig has none, and gets no answer.
     elif lower == "error: eof" or re.search("unauthorized|you must be logged in|provide credentials", lower):
-        message = f"{cluster} does not accept the kubeconfig's credentials: {refusal}; log in to it again"
+        message = f"{cluster} does not accept the kubeconfig's credentials: {refusal}; log in again"
     elif "forbidden" in lower:
-        message = f"{cluster} forbids `{shown}`: {refusal}; ask for that right, or use another deployment.namespace"
+        message = (
+            f"{cluster} forbids `{shown}`: {refusal}; request this permission, or use another deployment.namespace"
+        )
     elif re.search(
         r"connection to the server|unable to connect|connection refused|no such host|i/o timeout|tls handshake|"
         r"network is unreachable|no route to host|client.timeout|deadline exceeded|serviceunavailable",
         lower,
     ):
         message = (
-            f"{cluster} cannot be reached: {refusal.splitlines()[-1]}; see whether it runs, and which one KUBECONFIG "
-            f"names (K3s writes {_K3S_CONFIG})"
+            f"{cluster} cannot be reached: {refusal.splitlines()[-1]}; check that it is running and that KUBECONFIG "
+            f"names the right one (K3s writes {_K3S_CONFIG})"
         )
     else:
         message = f"`{shown}` failed: {refusal}"

@@ -33,7 +33,9 @@ def render(
     boot's objects meet only each other. ``folder`` is for a temporary kustomization. Nothing is asked of the cluster.
     """
     if not overlay.exists():
-        raise DeploymentError(f"deployment.overlay: there is no {overlay}; give a kustomization's folder, or a file")
+        raise DeploymentError(
+            f"deployment.overlay: {overlay} does not exist; name a kustomization folder or a manifest file"
+        )
     here = folder / f"kustomization-{boot}"
     here.mkdir(parents=True, exist_ok=True)
     wrapper = {
@@ -88,8 +90,8 @@ def served(objects: Sequence[Manifest]) -> tuple[Any, Any]:
                 return service, item
     kinds = ", ".join(sorted(f"{item['kind']} {item['metadata']['name']}" for item in objects)) or "nothing"
     raise DeploymentError(
-        f"deployment.overlay: there is no Service with a selector that leads to a Deployment in it (it has {kinds}); "
-        "add them, with type: NodePort"
+        f"deployment.overlay: no Service in it selects a Deployment (it has {kinds}); add both, the Service with "
+        "type: NodePort"
     )
 
 

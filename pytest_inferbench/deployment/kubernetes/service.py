@@ -58,6 +58,7 @@ class KubernetesService:
         self._timeout = boot_timeout
         self._session = session
         self._folder = folder
+        self.pid: int | None = None
         self._objects: list[Manifest] = []
         self._url = ""
         self._route = ""
@@ -85,6 +86,11 @@ class KubernetesService:
     def deployment(self) -> str:
         """The Deployment under test, as kubectl names it: ``Deployment.apps/NAME``."""
         return resource(served(self._objects)[1])
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes take requests once booted: the workers of all replicas."""
+        return max(1, int(served(self._objects)[1]["spec"].get("replicas", 1))) * self.profile.deployment.workers
 
     @property
     def entrance(self) -> tuple[str, int]:
@@ -159,7 +165,7 @@ class KubernetesService:
             lines += state.happened(self._events(), objects, warnings=True)[-5:]
         except ClusterError as error:
             return f"(no log: {error})"
-        return "\n".join(lines) or "(there is no pod, hence no log)"
+        return "\n".join(lines) or "(there is no pod and therefore no log)"
 
     @property
     def _selector(self) -> str:
@@ -198,14 +204,14 @@ class KubernetesService:
             if problem := state.diagnose(objects, events):
                 raise self._error(f"does not start: {problem.message}", problem)
             line = state.summary(objects, events)
+            tell(line)
             if time.monotonic() > deadline:
                 late = [item["metadata"]["name"] for item in objects if item["kind"] == "Pod"]
                 raise self._error(
                     f"was not rolled out after {self._timeout:g} s ({line}); raise --inferbench-boot-timeout if it "
-                    "only needs longer",
+                    "only needs more time",
                     Problem(message=line, pod=late[0] if late else None),
                 )
-            tell(line)
             time.sleep(_POLL_SECONDS)
 
     def _find_way_in(self, deadline: float, tell: Callable[[str], None]) -> None:
@@ -226,11 +232,11 @@ class KubernetesService:
         )
         if not self._answers(self._forward.url, max(deadline, time.monotonic() + _NODE_SECONDS)):
             raise self._error(
-                f"is ready in the cluster and cannot be reached from here: {why}, and through kubectl port-forward "
-                f"GET {self._ready} did not answer 200 either ({self._forward.said()})"
+                f"is ready in the cluster but cannot be reached from this machine: {why}, and through kubectl "
+                f"port-forward GET {self._ready} did not answer 200 either ({self._forward.said()})"
             )
         self._url = self._forward.url
-        self._route = f"kubectl port-forward ({why}): through one pod only, slower than the service, and gone with it"
+        self._route = f"kubectl port-forward ({why}): only one pod, slower than a NodePort, closed when the pod ends"
         tell(f"reached by {self._route}")
 
     def _answers(self, url: str, deadline: float) -> bool:

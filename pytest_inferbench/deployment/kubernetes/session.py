@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,7 +14,7 @@ from typing import Protocol
 import psutil
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.deployment.kubernetes import reaper
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Kubectl, Manifest
 from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
 from pytest_inferbench.errors import DeploymentError
@@ -41,7 +40,7 @@ class ClusterSession:
             "started": round(psutil.Process().create_time(), 2),
         }
         self._boots = 0
-        self._reaper: subprocess.Popen[str] | None = None
+        self._helper: subprocess.Popen[str] | None = None
 
     def next_boot(self) -> str:
         """Return a name for one more boot, unique among all sessions and short enough for a suffix."""
@@ -76,20 +75,20 @@ class ClusterSession:
                 return
             if time.monotonic() > deadline:
                 raise DeploymentError(
-                    f"namespace {name} is being removed and does not go away; see `kubectl get namespace {name} "
-                    "--output=yaml` for what holds it, or use another deployment.namespace"
+                    f"namespace {name} is being removed, and the removal does not end; see the reason in `kubectl get "
+                    f"namespace {name} --output=yaml`, or use another deployment.namespace"
                 )
             time.sleep(1)
         self._make_namespace(kubectl, manifest)
 
     def close(self) -> None:
         """Keep what is promised and wait until it is done."""
-        if self._reaper is None:
+        if self._helper is None:
             return
-        if self._reaper.stdin is not None:
-            self._reaper.stdin.close()
-        self._reaper.wait()
-        self._reaper = None
+        if self._helper.stdin is not None:
+            self._helper.stdin.close()
+        self._helper.wait()
+        self._helper = None
 
     def _make_namespace(self, kubectl: Kubectl, manifest: Manifest | None) -> None:
         name = kubectl.namespace
@@ -112,18 +111,18 @@ class ClusterSession:
                 raise
 
     def _tell(self, message: dict[str, object]) -> None:
-        if self._reaper is None:
-            self._reaper = subprocess.Popen(
-                [sys.executable, "-P", reaper.__file__],
+        if self._helper is None:
+            self._helper = subprocess.Popen(
+                helper_command("clean-up"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 text=True,
                 start_new_session=True,
             )
-        assert self._reaper.stdin is not None
-        self._reaper.stdin.write(json.dumps(message) + "\n")
-        self._reaper.stdin.flush()
+        assert self._helper.stdin is not None
+        self._helper.stdin.write(json.dumps(message) + "\n")
+        self._helper.stdin.flush()
 
 
 class ClusterBoot(Protocol):

@@ -54,7 +54,7 @@ def diagnose(objects: Sequence[Manifest], events: Sequence[Manifest]) -> Problem
             which = "a quota" if "exceeded quota" in _said(failure) else "a policy of the cluster"
             return Problem(
                 message=f"{which} does not allow the pods of {item['metadata']['name']}: {_said(failure)}; change the "
-                "overlay, or that"
+                "overlay or this restriction"
             )
         progress = _condition(item, "Progressing")
         if progress.get("status") == "False" and progress.get("reason") == "ProgressDeadlineExceeded":
@@ -122,8 +122,8 @@ def _of_pod(pod: Manifest, events: Sequence[Manifest]) -> Problem | None:
         if any("TriggeredScaleUp" in line for line in happened(events, [pod])):
             return None
         return Problem(
-            message=f"no node takes pod {name}: {_said(scheduled)}; lower the overlay's requests or replicas, or free "
-            "the node"
+            message=f"no node accepts pod {name}: {_said(scheduled)}; lower the requests or replicas in the overlay, "
+            "or free resources on a node"
         )
     status = pod.get("status", {})
     if status.get("phase") == "Failed" and status.get("reason"):
@@ -141,7 +141,7 @@ def _of_container(container: Manifest, pod: Manifest, events: Sequence[Manifest]
         # The event says what went wrong; the state, on the second attempt, only that there will be a third.
         lines = [line for line in happened(events, [pod], warnings=True) if "pull" in line.lower()]
         why = next((line for line in lines if "Back-off" not in line and "Error: " not in line), _said(waiting))
-        return Problem(message=f"the image {container.get('image')} cannot be had ({reason}): {why}; {_LOAD_IMAGE}")
+        return Problem(message=f"the image {container.get('image')} is not available ({reason}): {why}; {_LOAD_IMAGE}")
     if reason in _NO_CONTAINER:
         return Problem(message=f"the container of pod {name} cannot be started ({reason}): {_said(waiting)}")
     if reason == "CrashLoopBackOff":
@@ -152,7 +152,7 @@ def _of_container(container: Manifest, pod: Manifest, events: Sequence[Manifest]
         lines = [line for line in happened(events, [pod], warnings=True) if line.startswith("Unhealthy")]
         probe = f"; {lines[-1]}" if lines else ""
         return Problem(
-            message=f"the container of pod {name} ends again and again ({how}; {container.get('restartCount', 0)} "
+            message=f"the container of pod {name} crashes repeatedly ({how}; {container.get('restartCount', 0)} "
             f"restarts{probe})",
             pod=name,
             previous=True,

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_inferbench.deployment.kubernetes import in_container, state
+from pytest_inferbench.deployment.kubernetes import container_usage, state
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Manifest
 from pytest_inferbench.deployment.kubernetes.session import ClusterBoot
 from pytest_inferbench.runs.usage import PodUsage
@@ -56,12 +56,10 @@ class ClusterWatch:
 
     def _read(self, pod: str) -> Mapping[str, float | None]:
         container, _ = self._service.entrance
-        program = Path(in_container.__file__).read_text(encoding="utf-8")
-        where = (pod, f"--container={container}", "--", "python3", "-c", program)
+        program = Path(container_usage.__file__).read_text(encoding="utf-8")
+        words = ("exec", pod, f"--container={container}", "--", "python3", "-c", program)
         try:
-            found: dict[str, float | None] = json.loads(
-                self._service.kubectl.run("exec", *where, "usage", timeout=_READ_SECONDS)
-            )
+            found: dict[str, float | None] = json.loads(self._service.kubectl.run(*words, timeout=_READ_SECONDS))
         except (ClusterError, ValueError):
             return {}
         return found

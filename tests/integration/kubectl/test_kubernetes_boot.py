@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from stand_in_cluster import LABELS, OVERLAY, Cluster
 
+from pytest_inferbench.deployment.kubernetes import leftovers
 from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
-from pytest_inferbench.deployment.kubernetes.service import leftovers
 from pytest_inferbench.errors import DeploymentError
 
 
@@ -175,7 +175,7 @@ PULL = {
     [
         (
             {"pod": waiting("ErrImagePull", "rpc error"), "events": [PULL]},
-            r"localhost/sentiment:1 cannot be had \(ErrImagePull\): Failed: Failed to pull image .* refused; load it",
+            r"localhost/sentiment:1 is not available \(ErrImagePull\): Failed: Failed to pull .* refused; load it",
         ),
         (
             {"pod": waiting("ImagePullBackOff", "Back-off pulling image"), "events": [PULL]},
@@ -196,7 +196,7 @@ PULL = {
                 ),
                 "previous_log": "service: error: no such engine",
             },
-            r"ends again and again \(exit status 1; 2 restarts\)(.|\n)*\| service: error: no such engine",
+            r"crashes repeatedly \(exit status 1; 2 restarts\)(.|\n)*\| service: error: no such engine",
         ),
         (
             {
@@ -221,7 +221,7 @@ PULL = {
                     ]
                 }
             },
-            r"no node takes pod sentiment-\S+: 0/1 nodes are available: 1 Insufficient cpu",
+            r"no node accepts pod sentiment-\S+: 0/1 nodes are available: 1 Insufficient cpu",
         ),
         (
             {
@@ -281,7 +281,7 @@ def test_progress_tells_what_the_cluster_does(cluster: Cluster) -> None:
         (
             "create",
             "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
-            "NodePort that the overlay fixes is taken .*30080.*leave nodePort out",
+            "NodePort in the overlay is already in use .*30080.*remove nodePort",
         ),
         (
             "create",
@@ -315,7 +315,7 @@ def test_progress_tells_what_the_cluster_does(cluster: Cluster) -> None:
             "get namespace",
             'error: error loading config file "/etc/rancher/k3s/k3s.yaml": open /etc/rancher/k3s/k3s.yaml: permission '
             "denied",
-            "may not be read.*copy it",
+            "is not readable.*copy it",
         ),
     ],
 )
@@ -340,14 +340,14 @@ def test_without_kubectl_the_error_says_so(cluster: Cluster, monkeypatch: pytest
 def test_an_overlay_that_is_not_there_is_named(cluster: Cluster) -> None:
     """The path in the profile leads nowhere: the error has the path."""
     (cluster.folder / "overlay").rmdir()
-    with pytest.raises(DeploymentError, match=r"deployment.overlay: there is no .*/overlay"):
+    with pytest.raises(DeploymentError, match=r"deployment.overlay: .*/overlay does not exist"):
         cluster.service().boot()
 
 
 def test_an_overlay_without_a_service_is_refused(cluster: Cluster) -> None:
     """Without a Service nothing can be measured: the error lists what the overlay has."""
     (cluster.folder / "overlay.json").write_text(json.dumps(OVERLAY[2:]), encoding="utf-8")
-    with pytest.raises(DeploymentError, match=r"no Service with a selector .*it has Deployment sentiment-"):
+    with pytest.raises(DeploymentError, match=r"no Service in it selects a Deployment .*it has Deployment sentiment-"):
         cluster.service().boot()
 
 
@@ -365,7 +365,7 @@ def test_where_no_node_can_be_reached_a_port_forward_says_what_it_is(
     service.boot(lambda _, line: heard.append(line))
     assert service.alive
     assert "port-forward" in service.route
-    assert "through one pod only" in service.log_tail()
+    assert "only one pod, slower than a NodePort" in service.log_tail()
     assert any("falling back to kubectl port-forward" in line for line in heard)
     service.stop()
     assert "port-forward" in cluster.verbs

@@ -87,7 +87,7 @@ def test_every_pod_is_deleted_by_one_order(cluster, service, name):
 
 def test_more_pods_than_there_are_cannot_be_deleted(cluster, service):
     """The course does not begin, and the error has both numbers."""
-    with pytest.raises(DeploymentError, match="3 pods were to be deleted, and 2 take requests"):
+    with pytest.raises(DeploymentError, match="3 pods should be deleted, but only 2 are ready"):
         disrupt(service, DeletePod(at=1, pods=3))
     assert orders(cluster) == []
 
@@ -106,12 +106,12 @@ def test_workers_are_killed_inside_their_containers_pod_by_pod(cluster, service,
 
 def test_more_workers_than_the_pods_have_cannot_be_killed(cluster, service):
     """Nobody is killed where not all can be."""
-    with pytest.raises(DeploymentError, match="3 workers were to be disrupted, and 2 pods have 1 each"):
+    with pytest.raises(DeploymentError, match="3 workers should be disrupted, but 2 pods have 1 each"):
         disrupt(service, KillWorker(at=1, workers=3))
     assert orders(cluster) == []
 
 
-def test_a_frozen_worker_is_let_go_by_the_end_of_its_leash(cluster, service):
+def test_a_frozen_worker_continues_when_the_control_pipe_closes(cluster, service):
     """The program inside knows the duration, and ends with its input: the course lasts as long as it was to."""
     course = disrupt(service, Freeze(at=1, duration=SHORT))
     (order,) = orders(cluster)
@@ -133,6 +133,30 @@ def test_pressure_is_made_inside_the_first_pod(cluster, service, name, disruptio
     assert all(order.startswith(f"exec --stdin {name}-0 ") for order in orders(cluster))
 
 
+def test_the_program_runs_in_the_pod_and_ends_with_its_control_pipe(cluster, service, name):
+    """The program comes whole through standard input: it takes the memory, says so, and ends before its time."""
+    cluster.plays(runs=True)
+
+    async def cut_short():
+        course = Course(MemoryPressure(at=1, duration=600, amount="1MiB"))
+        task = asyncio.create_task(service.disrupt(course))
+        while course.began_ns is None:
+            await asyncio.sleep(0.01)
+            assert not task.done() or task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return course
+
+    assert asyncio.run(cut_short()).detail == f"1 x memory inside {name}-0"
+
+
+def test_what_the_program_in_the_pod_refuses_is_the_error(cluster, service, name):
+    """The program that really runs finds nobody who listens on the port, and its message is the error."""
+    cluster.plays(runs=True)
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 workers should be disrupted, but only 0 were"):
+        disrupt(service, KillWorker(at=1))
+
+
 def test_a_container_without_python_is_told_with_the_way_out(cluster, service):
     """What cannot be done there is one clear error, with what can."""
     cluster.plays(refuse={"exec": 'exec: "python3": executable file not found in $PATH: unknown'})
@@ -142,15 +166,15 @@ def test_a_container_without_python_is_told_with_the_way_out(cluster, service):
 
 def test_what_the_program_inside_says_is_the_error(cluster, service, name):
     """Its last line is the reason, not that a command ended with a status."""
-    cluster.plays(refuse={"exec": "1 of its workers were to be disrupted, 0 could be found\ncommand terminated with 1"})
-    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 of its workers were to be disrupted, 0 could"):
+    cluster.plays(refuse={"exec": "1 workers should be disrupted, but only 0 were found\ncommand terminated with 1"})
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 workers should be disrupted, but only 0"):
         disrupt(service, KillWorker(at=1))
 
 
 def test_pressure_beyond_the_limit_of_the_container_is_told(cluster, service, name):
     """What presses may be what the cluster ends: the error says so, and what to do."""
     cluster.plays(refuse={"exec": "command terminated with exit code 137"})
-    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: .*beyond the container's memory limit"):
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: .*exceeded the container's memory limit"):
         disrupt(service, MemoryPressure(at=1, duration=1, amount="8GiB"))
 
 
@@ -208,7 +232,7 @@ def test_a_cluster_that_cannot_resize_pods_is_told(cluster, service):
     """The error names the version that can."""
     with_resources(cluster, {"limits": {"cpu": "2"}})
     cluster.plays(refuse={"patch": "error: invalid subresource value"})
-    with pytest.raises(DeploymentError, match=r"invalid subresource value.*from Kubernetes 1\.33 on"):
+    with pytest.raises(DeploymentError, match=r"invalid subresource value.*needs Kubernetes 1\.33"):
         disrupt(service, LimitCpu(at=1))
 
 
@@ -217,7 +241,7 @@ def test_pods_are_not_resized_by_a_cluster_that_is_too_old(cluster, service, ver
     """It is refused before anything is booted, with the version that it takes."""
     cluster.plays(version=version)
     problem = objection(service, LimitCpu(at=1), Target("/classify"))
-    assert ("the cluster runs Kubernetes 1.32, and pods are resized in place from 1.33 on" in problem) == refused
+    assert ("the cluster runs Kubernetes 1.32, but resizing pods in place needs 1.33" in problem) == refused
     assert bool(problem) == refused
 
 
@@ -225,7 +249,7 @@ def test_pods_are_not_resized_by_a_cluster_that_is_too_old(cluster, service, ver
 def test_a_version_that_makes_no_sense_is_told(cluster, service, version):
     """What the cluster says of its version need not be a number."""
     cluster.plays(version=version)
-    assert "did not tell its version" in objection(service, LimitCpu(at=1), Target("/classify"))
+    assert "did not report its version" in objection(service, LimitCpu(at=1), Target("/classify"))
 
 
 def node(name):
@@ -251,5 +275,5 @@ def test_a_node_is_cordoned_where_there_is_another_and_uncordoned(cluster, servi
 def test_where_no_pod_is_ready_there_is_nothing_to_disturb(cluster, service):
     """A disruption without anything to hit is an error, not a success."""
     cluster.holds(*(item for item in cluster.objects if item["kind"] != "Pod"))
-    with pytest.raises(DeploymentError, match="no pod that takes requests"):
+    with pytest.raises(DeploymentError, match="no pod is ready"):
         disrupt(service, DeletePod(at=1))

@@ -10,7 +10,6 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.measurement import Measurement, Policy, Reference
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.slo import SLO
-from pytest_inferbench.judgement.verdict import Verdict
 from tests.unit.examples import INVALID, SERVICE, measurement, runs
 
 PROMISE = SLO(p95="1s", error_rate="1%")
@@ -123,13 +122,15 @@ def test_recording_accepts_a_difference_to_what_is_replaced() -> None:
     assert not replace(against(1.3, stored=True), policy=recording).meets(BROKEN).passed
 
 
-def test_every_verdict_is_heard() -> None:
-    """Whoever listens hears each verdict, with the measurement that it is about, as it is given."""
-    heard: list[tuple[Measurement, Verdict]] = []
-    listening = measurement(on_verdict=lambda which, verdict: heard.append((which, verdict)))
-    given = [listening.meets(PROMISE), listening.has_not_regressed()]
-    assert [verdict for _, verdict in heard] == given
-    assert all(which is listening for which, _ in heard)
+def test_its_verdicts_are_collected_with_it() -> None:
+    """A measurement has every verdict that was asked of it, in order; those of a changed copy are its own."""
+    asked = measurement()
+    given = (asked.meets(PROMISE), asked.has_not_regressed())
+    assert asked.verdicts == given
+    copy = replace(asked, profile="other")
+    assert copy.verdicts == ()
+    copy.meets(PROMISE)
+    assert asked.verdicts == given
 
 
 def test_its_repr_is_short() -> None:

@@ -191,3 +191,13 @@ def test_timers_are_not_rounded_to_milliseconds(monkeypatch):
         loop.close()
     assert asked
     assert all(0 < timeout <= 0.0003 for timeout in asked)
+
+
+def test_a_closed_loop_stops_issuing_at_its_limit():
+    """No request leaves later than the limit after the start; the rest stays unissued, what was issued is finished."""
+    world = World(lambda i: 10 * MS)
+    record = Record(20)
+    start = world.now()
+    world.run(closed_loop(world.send, record, 2, limit_ns=25 * MS, clock=world.now))
+    assert record.issued_ns[:6].tolist() == [start + at * MS for at in (0, 0, 10, 10, 20, 20)]
+    assert record.failure.tolist() == [Failure.NONE] * 6 + [Failure.UNISSUED] * 14

@@ -14,7 +14,8 @@ import pytest
 from pytest_inferbench.deployment.disruptor import Disruptor
 from pytest_inferbench.deployment.external import ExternalService
 from pytest_inferbench.disruption import CpuPressure, SlowNetwork
-from pytest_inferbench.loadgen import Progress, Target
+from pytest_inferbench.events import Progress
+from pytest_inferbench.loadgen import Target
 from pytest_inferbench.machine.resource_meter import measured_resources
 
 BUSY = "import time\nuntil = time.process_time() + {seconds}\nwhile time.process_time() < until: pass\n"

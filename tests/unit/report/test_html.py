@@ -112,12 +112,12 @@ def test_several_profiles_against_one_reference_make_a_table_of_what_each_brings
     profiles = (("runtime", 0.5), ("service", 1.3))
     found = [record(compared(reference=same, profile=name, runs=runs(factor=factor))) for name, factor in profiles]
     page = html(found, settings=SETTINGS)
-    table = page[page.index("What each profile brings against profile baseline") :]
+    table = page[page.index("Effect of each profile relative to profile baseline") :]
     assert re.findall(r'scope="col">(runtime|service)</th>', table) == ["runtime", "service"]
     row = re.search(r'scope="row">steady p50</th>(.*?)</tr>', table, re.DOTALL)
     assert row is not None
     assert re.findall(r">([A-Z]+)</span>", row[1]) == ["IMPROVED", "REGRESSED"]
-    assert "What each profile brings" not in html(found[:1], settings=SETTINGS)
+    assert "Effect of each profile" not in html(found[:1], settings=SETTINGS)
 
 
 def test_what_was_done_on_purpose_stands_with_what_it_cost() -> None:
@@ -137,7 +137,7 @@ def test_what_was_done_on_purpose_stands_with_what_it_cost() -> None:
 def test_an_objective_has_no_column_for_a_change() -> None:
     """Only comparisons speak of a change."""
     page = html([record(measurement())], settings=SETTINGS)
-    assert "Held against" in page
+    assert "Limit or margin" in page
     assert ">Change<" not in page
 
 

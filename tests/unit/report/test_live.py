@@ -7,14 +7,14 @@ from typing import Any, get_args
 import pytest
 
 from pytest_inferbench import events
-from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Issuing, Ready, Waiting, WarmingUp
+from pytest_inferbench.events import Booting, BootProgress, Drained, Event, Progress, Ready, Waiting, WarmingUp
 from pytest_inferbench.report.live import LiveLine
 
 BOOTING = Booting(workload="bursty", profile="optimized", number=3, total=10)
 
 
-def issuing(**changes: Any) -> Issuing:
-    return Issuing(
+def issuing(**changes: Any) -> Progress:
+    return Progress(
         **{"elapsed": 4.4, "total": 15.0, "scheduled": 600, "issued": 180, "completed": 175, "failed": 0, **changes}
     )
 
@@ -79,9 +79,9 @@ def test_a_new_boot_replaces_the_old_one() -> None:
 
 
 def test_no_kind_of_event_is_without_words() -> None:
-    """Every event that the orchestration can emit has its text."""
+    """Every event of progress has its text."""
     filled = {"str": "words", "int": 3, "float": 3.0, "bool": True, "float | None": 3.0}
-    for kind in get_args(events.Event):
+    for kind in get_args(events.ProgressEvent):
         event = kind(**{name: filled[str(annotation)] for name, annotation in kind.__annotations__.items()})
         text = after_booting(event)
         assert isinstance(text, str), kind

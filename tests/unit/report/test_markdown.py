@@ -61,14 +61,14 @@ def test_what_several_profiles_bring_stands_side_by_side() -> None:
         for name, factor in (("runtime", 0.5), ("of_mine", 0.9))
     ]
     lines = markdown([record(one) for one in found]).splitlines()
-    (start,) = [k for k, line in enumerate(lines) if line.startswith("What each profile brings")]
-    assert lines[start].endswith("against profile baseline (the ratio of both, measured in turns):")
+    (start,) = [k for k, line in enumerate(lines) if line.startswith("Effect of each profile")]
+    assert lines[start].endswith("relative to profile baseline (ratios, measured interleaved):")
     assert lines[start + 2] == "|  | runtime | of\\_mine |"
     name, *cells = (cell.strip() for cell in lines[start + 4].strip("|").split("|"))
     assert name == "steady p50"
     assert [float(cell.split()[0]) for cell in cells] == pytest.approx([0.5, 0.9], rel=0.02)
     assert all("(" in cell for cell in cells)
-    assert "What each profile brings" not in markdown([record(found[0])])
+    assert "Effect of each profile" not in markdown([record(found[0])])
 
 
 def test_every_table_is_rectangular_whatever_the_names_hold() -> None:
@@ -85,7 +85,7 @@ def test_what_github_would_refuse_is_left_out_and_said() -> None:
     """A step summary may have 1 MiB: the folded parts go first, the table stays."""
     text = markdown([slower()] * 3000)
     assert len(text.encode()) < 2**20
-    assert "left out" in text
+    assert "The figures are omitted" in text
     assert text.startswith("## inferbench: REGRESSED: 3000 of 3000 verdicts")
 
 
@@ -113,7 +113,7 @@ def test_a_figure_has_the_unit_of_its_metric(metric: str, value: float | str | N
 
 def test_no_interval_is_not_an_interval_without_ends() -> None:
     """An interval that the requests do not support is said not to be claimed."""
-    assert interval("p99", None) == "not claimed"
+    assert interval("p99", None) == "too few requests"
     assert interval("p50", [0.01, "inf"]) == "10.0 ms to inf"
     assert math.isnan(number(None))
 
@@ -125,7 +125,7 @@ def test_no_interval_is_not_an_interval_without_ends() -> None:
         (0.98, (0.97, 0.99), "2.0% faster (-3.0% to -1.0%)"),
         (1.0001, (0.99, 1.01), "unchanged (-1.0% to +1.0%)"),
         (0.2, (0.19, 0.21), "5 times faster (4.76 to 5.26)"),
-        ("inf", (0, "inf"), "cannot be told"),
+        ("inf", (0, "inf"), "unknown"),
         ("inf", (1.5, "inf"), "infinitely slower (1.5 to unbounded)"),
         ("inf", ("inf", "inf"), "now among the failed requests"),
         (0.0, (0.0, 0.0), "no longer among the failed requests"),

@@ -96,12 +96,12 @@ def test_a_comparison_that_nobody_asserted_is_shown_as_such() -> None:
     """Under --against the figures are of interest even where the test asks nothing of them."""
     shown = lines([record(compared())])
     assert any(line.startswith("  compared") and "REGRESSED" in line for line in shown)
-    assert shown[-1] == "no test asserted anything of what was measured"
+    assert shown[-1] == "no test asserted anything about the measurements"
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_its_colour(outcome: Outcome) -> None:
-    """Green is what may be relied on, red what failed, yellow what could not be told; no outcome goes without."""
+    """Green is what may be relied on, red what failed, yellow what was not decided; no outcome goes without."""
     verdict = verdict_record(replace(measurement().has_not_regressed(), outcome=outcome))
     colours = styles([{**record(measurement()), "verdicts": [verdict]}], outcome.name)
     good, bad = {"PASS", "IMPROVED", "MET"}, {"REGRESSED", "MISSED", "INVALID"}
@@ -174,16 +174,16 @@ def test_nothing_is_wider_than_the_screen(found: Measurement) -> None:
 
 def test_nothing_measured_is_one_line() -> None:
     """Without records there is no table to show."""
-    assert lines([]) == ["no test asserted anything of what was measured"]
+    assert lines([]) == ["no test asserted anything about the measurements"]
 
 
 def test_several_profiles_against_one_reference_make_an_ablation() -> None:
-    """What each profile brings stands side by side: a row per workload and metric, a column per profile."""
+    """The effect of each profile is one table: a row per workload and metric, a column per profile."""
     same = Reference(label="profile baseline", runs=runs(factor=1.001))
     pairs = (("runtime", 0.5), ("service", 0.9))
     found = [replace(compared(factor, reference=same), profile=name) for name, factor in pairs]
     shown = lines([record(measurement) for measurement in found])
-    start = next(index for index, line in enumerate(shown) if line.startswith("what each profile brings"))
+    start = next(index for index, line in enumerate(shown) if line.startswith("effect of each profile"))
     assert shown[start + 1].split() == ["runtime", "service"]
     row = shown[start + 2]
     assert row.startswith("steady p50")
@@ -195,7 +195,7 @@ def test_several_profiles_against_one_reference_make_an_ablation() -> None:
     assert any(line.startswith("a_worklo… throughput ") for line in lines(long)), "which metric it is always shows"
     stored = [record(replace(compared(0.5), profile=name)) for name in ("runtime", "service")]
     for alone in ([record(found[0])], stored):
-        assert not any(line.startswith("what each") for line in lines(alone))
+        assert not any(line.startswith("effect of each") for line in lines(alone))
 
 
 def test_without_a_reference_the_first_profile_is_the_one_that_others_are_held_against() -> None:
@@ -217,16 +217,16 @@ def test_without_a_reference_the_first_profile_is_the_one_that_others_are_held_a
     ]
     shown = [text(line) for line in summary(records, found)]
     start = next(
-        index for index, line in enumerate(shown) if line.startswith("what each profile brings against profile ba")
+        index for index, line in enumerate(shown) if line.startswith("effect of each profile relative to profile ba")
     )
-    assert shown[start + 1].startswith("measured one after the other")
+    assert shown[start + 1].startswith("measured sequentially")
     assert shown[start + 2].split() == ["a", "b"]
     assert shown[start + 6].split() == ["capacity", "—", "4", "(3-5.3)"]
     alone = [text(line) for line in summary(records[:1], found)]
-    start = next(index for index, line in enumerate(alone) if line.startswith("what each profile brings"))
+    start = next(index for index, line in enumerate(alone) if line.startswith("effect of each profile"))
     assert alone[start + 2].split() == ["b"]
     assert alone[start + 3].split() == ["capacity", "4", "(3-5.3)"], "capacities alone make a table too"
-    assert not any(line.startswith("what each") for line in map(text, summary(records[:1], found[:1])))
+    assert not any(line.startswith("effect of each") for line in map(text, summary(records[:1], found[:1])))
 
 
 def test_a_capacity_stands_with_its_interval_and_its_slo() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.plugin.conftest import Bench
+from tests.plugin.conftest import CALM, Bench, Surroundings
 
 GATE = """
 async def test_gate(inference_service, steady):
@@ -22,11 +23,11 @@ def computing(bench: Bench, **seconds: float) -> None:
 
 
 @pytest.fixture
-def recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def recorded(bench: Bench, surroundings: Surroundings) -> Callable[[float], None]:
     """A baseline of a service that computes 5 ms, on a machine that takes 1 ms; returns what changes the machine."""
 
     def machine(milliseconds: float) -> None:
-        monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: int(1e6 * milliseconds))
+        surroundings.procedure = replace(CALM, measure_speed=lambda: int(1e6 * milliseconds))
 
     bench.pytester.makepyfile(GATE)
     computing(bench, baseline=0.005)
@@ -44,8 +45,8 @@ def test_a_slow_hour_is_not_called_a_regression(bench: Bench, recorded: Callable
     assert session.verdicts == ["INCONCLUSIVE"]
     assert "a fixed computation takes x1.500" in session.output
     (measurement,) = session.measurements
-    assert [run["pace"] for run in measurement["runs"]] == [0.0015] * 3
-    assert [run["pace"] for run in measurement["reference"]["runs"]] == [0.001] * 3
+    assert [run["calibration"] for run in measurement["runs"]] == [0.0015] * 3
+    assert [run["calibration"] for run in measurement["reference"]["runs"]] == [0.001] * 3
 
 
 def test_as_fast_a_machine_excuses_nothing(bench: Bench, recorded: Callable[[float], None]) -> None:
@@ -57,8 +58,8 @@ def test_as_fast_a_machine_excuses_nothing(bench: Bench, recorded: Callable[[flo
     assert session.verdicts == ["REGRESSED"]
 
 
-def test_the_pace_of_another_numpy_is_not_compared(bench: Bench, recorded: Callable[[float], None]) -> None:
-    """Another version of numpy may compute at another pace on the same machine: then nothing is known of it."""
+def test_the_speed_that_another_numpy_measured_is_not_compared(bench: Bench, recorded: Callable[[float], None]) -> None:
+    """Another version of numpy may compute faster or slower on the same machine: then nothing is known of it."""
     computing(bench, baseline=0.020)
     (path,) = (bench.path / "baselines").glob("*/*/*.json")
     text = path.read_text(encoding="utf-8")
@@ -68,20 +69,18 @@ def test_the_pace_of_another_numpy_is_not_compared(bench: Bench, recorded: Calla
     assert bench.run(repeats=3).verdicts == ["REGRESSED"]
 
 
-def test_sides_in_turns_share_the_machine(bench: Bench, recorded: Callable[[float], None]) -> None:
+def test_systems_in_turns_share_the_machine(bench: Bench, recorded: Callable[[float], None]) -> None:
     """Under --against nothing is excused."""
     computing(bench, baseline=0.005, slow=0.020)
     recorded(1.5)
     assert bench.run("--profile=slow", "--against=baseline", repeats=3).verdicts == ["REGRESSED"]
 
 
-def test_a_service_that_only_waits_is_no_slower_on_a_slower_machine(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It takes four times as long without computing: that is the service's doing, whatever the machine's pace."""
+def test_a_service_that_only_waits_is_no_slower_on_a_slower_machine(bench: Bench, surroundings: Surroundings) -> None:
+    """It takes four times as long without computing: that is the service's doing, whatever the machine's speed."""
     bench.pytester.makepyfile(GATE)
     bench.configure(profiles={"baseline": {"delay": 0.02}}, rate=30, duration="1s")
     bench.run("--update-baselines", repeats=3)
     bench.configure(profiles={"baseline": {"delay": 0.08}}, rate=30, duration="1s")
-    monkeypatch.setattr("pytest_inferbench.harness.trial.measure_pace", lambda: 1_500_000)
+    surroundings.procedure = replace(CALM, measure_speed=lambda: 1_500_000)
     assert bench.run(repeats=3).verdicts == ["REGRESSED"]

@@ -1,10 +1,10 @@
-"""What a stored baseline says of unchanged code on a machine that others slow down, with and without its pace.
+"""What a stored baseline says of unchanged code on a machine that others slow down, with and without its speed.
 
-    python benchmarks/studies/machine_pace.py [--boots 5] [--rate 20] [--duration 8]
+    python benchmarks/studies/machine_speed.py [--boots 5] [--rate 20] [--duration 8]
 
 measures the shipped service under `optimized` while the machine is quiet, as a baseline is recorded; then again, and
 then beside one and two processes that compute all the time, which stand for neighbours on the host. Each series is
-held against the first one as a stored baseline is, by runs that know the machine's pace and by the same without it.
+held against the first one as a stored baseline is, by runs that know the machine's speed and by the same without it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pytest_inferbench import Measurement, Poisson, Run, Target
 from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.events import Booting
-from pytest_inferbench.harness.trial import Load, Side, run_trial
-from pytest_inferbench.judgement.machine_drift import drift
+from pytest_inferbench.harness.trial import Load, LoadOptions, System, run_trial
+from pytest_inferbench.judgement.machine_drift import machine_drift
 from pytest_inferbench.judgement.measurement import Reference
 from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.machine.probe import describe_environment
 from pytest_inferbench.workload.workload import Workload
 
 ROOT = Path(__file__).parents[2]
-SERIES = {"quiet": 0, "quiet again": 0, "one neighbour": 1, "two neighbours": 2}
+SERIES = {"quiet": 0, "quiet again": 0, "one busy process": 1, "two busy processes": 2}
 METRICS = ("p50", "p95")
 #: One thread that multiplies matrices for ever, or until its standard input closes: it does not outlive this script.
 BUSY = """
@@ -61,7 +61,7 @@ def neighbour() -> Iterator[None]:
         process.wait()
 
 
-async def series(load: Load, side: Side, boots: int, neighbours: int) -> tuple[Run, ...]:
+async def series(load: Load, side: System, boots: int, neighbours: int) -> tuple[Run, ...]:
     """Return the runs of ``boots`` boots beside so many neighbours."""
     runs = []
     with ExitStack() as stack:
@@ -77,9 +77,9 @@ async def series(load: Load, side: Side, boots: int, neighbours: int) -> tuple[R
 
 
 def judged(measurement: Measurement, reference: tuple[Run, ...], metric: str) -> tuple[str, str, str]:
-    """Return ratio, outcome without the pace, and outcome with it."""
+    """Return ratio, outcome without the speed, and outcome with it."""
     known = replace(measurement, reference=Reference(label="baseline", runs=reference, stored=True))
-    unknown = replace(known, runs=tuple(replace(run, pace_ns=None) for run in known.runs))
+    unknown = replace(known, runs=tuple(replace(run, calibration_ns=None) for run in known.runs))
     without, informed = (m.has_not_regressed(metrics=[metric]).checks[0] for m in (unknown, known))
     low, high = informed.interval
     return f"{informed.ratio:.2f} ({low:.2f} to {high:.2f})", str(without.outcome), str(informed.outcome)
@@ -99,14 +99,14 @@ def main() -> None:
         workload=Workload("steady", Poisson(options.rate), options.duration),
         target=Target(project.path),
         payloads=texts_like_the_benchmarks,
-        drain_timeout=15.0,
+        options=LoadOptions(drain_timeout=15.0),
     )
     lock = MachineLock()
     while not lock.try_acquire():
         time.sleep(1.0)
     found = {}
     with tempfile.TemporaryDirectory() as logs:
-        side = Side(
+        side = System(
             name="optimized",
             profile=profile,
             deploy=partial(LocalService, profile, launch, log=Path(logs) / "service.log"),
@@ -119,12 +119,15 @@ def main() -> None:
     rows = []
     for name in others:
         measurement = Measurement(workload=load.workload, profile=side.name, runs=found[name], environment=environment)
-        moved = drift(found[recorded], found[name], alpha=0.05)
-        pace = "" if moved is None else f"{moved.ratio:.2f} ({moved.interval[0]:.2f} to {moved.interval[1]:.2f})"
-        rows += [[name, pace, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
+        moved = machine_drift(found[recorded], found[name], alpha=0.05)
+        speed = "" if moved is None else f"{moved.ratio:.2f} ({moved.interval[0]:.2f} to {moved.interval[1]:.2f})"
+        rows += [[name, speed, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
     told = f"{options.boots} boots per series, {options.rate:g} requests/s for {options.duration:g} s"
     print(f"\n{environment.cpu}, {environment.cpus} CPUs. {told}.\n")
-    table(["machine", "its pace", "metric", "ratio", "without the pace", "with it"], rows)
+    table(
+        ["machine", "reference computation, ratio", "metric", "latency ratio", "without adjustment", "with adjustment"],
+        rows,
+    )
 
 
 if __name__ == "__main__":
