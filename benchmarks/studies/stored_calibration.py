@@ -4,9 +4,10 @@
 
 Prints Markdown tables on simulated queues (one server unless stated, Poisson arrivals, 6 requests/s, 5 runs a system,
 1 % noise between boots, 5 % jitter per request, margin 5 %): "same session" is the verdict without any discount,
-"before" is the discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two thirds makes of a
-machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`. Every figure is the
-share of n comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 % interval of "now".
+"before" is the discount that this one replaced (a change must exceed what an M/M/1 queue at a utilisation of two
+thirds makes of a machine as slow as the upper end of its interval), "now" is that of `compare(..., stored=True)`.
+Every figure is the share of n comparisons that were REGRESSED, in per cent, with the exact (Clopper-Pearson) 95 %
+interval of "now".
 Minutes; --quick takes seconds.
 """
 
@@ -70,7 +71,7 @@ def as_runs(arrivals: Array, latencies: Array, utilisation: float) -> tuple[Run,
 def read(runs: Sequence[Run], factor: float, jitter: float, rng: np.random.Generator) -> tuple[Run, ...]:
     """Return the runs with what the reference computation took beside each."""
     noise = np.exp(jitter * rng.standard_normal(len(runs)))
-    return tuple(replace(run, pace_ns=int(COMPUTATION * factor * n)) for run, n in zip(runs, noise, strict=True))
+    return tuple(replace(run, calibration_ns=int(COMPUTATION * factor * n)) for run, n in zip(runs, noise, strict=True))
 
 
 def replicates(
@@ -85,7 +86,9 @@ def replicates(
 
 def before(check: Comparison, reference: Sequence[Run], candidate: Sequence[Run]) -> bool:
     """Whether the replaced rule let REGRESSED stand."""
-    logs = [math.log((c.pace_ns or 0) / (r.pace_ns or 1)) for r, c in zip(reference, candidate, strict=True)]
+    logs = [
+        math.log((c.calibration_ns or 0) / (r.calibration_ns or 1)) for r, c in zip(reference, candidate, strict=True)
+    ]
     slower = max(1.0, math.exp(paired_mean(np.array(logs)).interval(check.alpha)[1]))
     left = 1 - 2 / 3 * slower
     return left > 0 and check.interval[0] > (1 + check.margin) * slower / 3 / left
@@ -148,10 +151,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cells, few replicates: does it run?")
-    parser.add_argument("--replicates", type=int, help="comparisons per cell (150; 20 with --quick)")
+    parser.add_argument("--replicates", type=int, help="comparisons per cell (200; 20 with --quick)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    n = options.replicates or (20 if options.quick else 150)
+    n = options.replicates or (20 if options.quick else 200)
     rng = np.random.default_rng(options.seed)
     lengths, loads = ((90,), (0.5,)) if options.quick else ((90, 400), (0.2, 0.5, 0.7))
     grid = list(itertools.product(lengths, loads, ("p50", "p95")))

@@ -21,7 +21,7 @@ from pytest_inferbench.harness.warmup import warm_up, warming_target
 from pytest_inferbench.judgement.validity import Finding, examine
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
-from pytest_inferbench.machine.speed import measure_pace
+from pytest_inferbench.machine.speed import run_reference_computation
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
@@ -84,7 +84,7 @@ class Procedure:
         [LoadGenerator, Sequence[object], Deployment, Observer, WarmUpPlan], Coroutine[Any, Any, tuple[Finding, ...]]
     ] = warm_up
     examine: Callable[[Run], tuple[Finding, ...]] = examine
-    measure_speed: Callable[[], int] = measure_pace
+    measure_speed: Callable[[], int] = run_reference_computation
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ async def run_trial(
         service.stop()
     if here:
         speeds.append(steps.measure_speed())
-        run = replace(run, pace_ns=sum(speeds) // len(speeds))
+        run = replace(run, calibration_ns=sum(speeds) // len(speeds))
     latencies = run.latencies
     observe(
         Drained(

@@ -206,21 +206,23 @@ def _clamp(value: float, low: int, high: int) -> int:
 def _unsettled(whole: SpeedUp, last: SpeedUp, sent: int, seconds: float) -> Finding:
     if not last.pairs:
         message = f"of {sent} warm-up requests none succeeded twice: whether the service still gets faster is not known"
-        return Finding("warm-up", "invalid", message, 0.0, 1.0, "see why requests fail while nothing else is sent")
+        return Finding(
+            "warm-up", "invalid", message, 0.0, 1.0, "check the service's log for why requests fail, one at a time"
+        )
     message = (
         f"after {sent} warm-up requests in {seconds:.0f} s the service still got faster: the last {last.pairs} took "
         f"{1 - last.ratio:.0%} less than the same {last.pairs} before them, {1 - whole.ratio:.0%} less than the first"
     )
     advice = (
-        'allow more: warmup = { requests = 256, duration = "120s" } in [tool.inferbench]; if it never settles, see '
-        "what the service still compiles or loads, and what else loads this machine"
+        'allow more: warmup = { requests = 256, duration = "120s" } in [tool.inferbench]; if it never settles, check '
+        "what the service still compiles or loads, and what else uses this machine"
     )
     return Finding("warm-up", "invalid", message, 1 - whole.ratio, 1 - _STILL_FASTER, advice)
 
 
 def _missed(seen: int, expected: int, sent: int) -> Finding:
-    message = f"{seen} of {expected} workers took a connection in {sent} warm-up requests: the others are cold"
-    advice = "see how the service shares connections among its workers; under this load some may do nothing"
+    message = f"{seen} of {expected} workers took a connection in {sent} warm-up requests; the others may be cold"
+    advice = "check how the service distributes connections among its workers; some may do nothing under this load"
     return Finding("workers-unseen", "service", message, seen, expected, advice)
 
 

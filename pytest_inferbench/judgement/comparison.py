@@ -84,7 +84,7 @@ def compare(
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
 
     ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
-    reference computation that the runs carry (``Run.pace_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
+    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
     the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
     if metric not in METRICS:

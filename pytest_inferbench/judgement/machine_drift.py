@@ -95,7 +95,7 @@ def machine_drift(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: 
     if not _computes(reference, candidate):
         return None
     before, after = (
-        np.log([run.pace_ns for run in side if run.pace_ns is not None], dtype=np.float64)
+        np.log([run.calibration_ns for run in side if run.calibration_ns is not None], dtype=np.float64)
         for side in (reference, candidate)
     )
     if min(before.size, after.size) < 2:

@@ -147,9 +147,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
             )
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
-    search = _SEARCH_SECONDS * settings.repeats
-    searched = {_profile(item, settings.selected[0]) for item in searches}  # tests that ask for the same share a search
-    seconds += len(searched) * (min(search, settings.budget) if settings.budget else search)
+    # Tests that ask for the same share a search.
+    for profile in {_profile(item, settings.selected[0]) for item in searches}:
+        search = (_SEARCH_SECONDS + session.warm_up_seconds(profile, settings.project.warmup)) * settings.repeats
+        seconds += min(search, settings.budget) if settings.budget else search
     found = f", {len(searches)} of them in search of a capacity" if searches else ""
     reference = f" against {settings.against}" if settings.against else ""
     minutes = "under a minute" if seconds < 60 else f"{most or 'about '}{seconds / 60:.0f} min"

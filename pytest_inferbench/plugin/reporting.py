@@ -94,7 +94,7 @@ class Reporting:
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown
 
             def text() -> str:
-                return markdown(self._records, self._capacities)
+                return markdown(self._records, self._capacities, alpha=settings.alpha)
 
             if settings.markdown is not None:
                 yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text())
@@ -137,7 +137,8 @@ class Reporting:
 
         terminalreporter.section("inferbench")
         try:
-            lines = list(summary(self._records, self._capacities))
+            alpha = self._config.stash[SESSION].settings.alpha
+            lines = list(summary(self._records, self._capacities, alpha=alpha))
         except Exception as error:  # noqa: BLE001  # pytest's own summary, and what was written, still follow
             terminalreporter.write_line(f"the summary could not be made: {type(error).__name__}: {error}", red=True)
             lines = []

@@ -21,6 +21,7 @@ from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,
+    confidence,
     figure,
     grouped,
     headline,
@@ -65,7 +66,7 @@ def html(records: Sequence[Record], capacities: Sequence[Record] = (), *, settin
         environments=_unique(record["environment"] for record in records),
         differences=_differences(records),
         command=_command(records, settings),
-        settings=settings,
+        confidence=confidence(records, settings["alpha"]),
     )
 
 

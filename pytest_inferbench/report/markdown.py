@@ -11,6 +11,7 @@ from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,
+    confidence,
     figure,
     grouped,
     headline,
@@ -33,8 +34,11 @@ _LIMIT = 900_000
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
 
 
-def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> str:
-    """Return the document. Below its table it folds the explanation of what failed, all figures, and where it ran."""
+def markdown(records: Sequence[Record], capacities: Sequence[Record] = (), *, alpha: float = 0.05) -> str:
+    """Return the document. Below its table it folds the explanation of what failed, all figures, and where it ran.
+
+    ``alpha``: the error rate of each check, which the intervals follow.
+    """
     head = ["## inferbench: " + _text(headline(records)), ""]
     if outcome := worst(records):
         head += [_text(f"{outcome}: {MEANINGS[outcome]}."), ""]
@@ -45,6 +49,8 @@ def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> st
         *_disrupted(records),
         *_findings(records),
     ]
+    if records or capacities:
+        head += [_text(confidence(records, alpha)), ""]
     folded = [*_explanations(records), *_impacts(records), *_figures(records), *_environment(records)]
     text = "\n".join([*head, *folded])
     if len(text.encode()) > _LIMIT:

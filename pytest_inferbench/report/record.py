@@ -203,7 +203,7 @@ def _run(run: Run) -> Record:
         },
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
         "resources": None if run.resources is None else asdict(run.resources),
-        "pace": None if run.pace_ns is None else run.pace_ns / 1e9,
+        "calibration": None if run.calibration_ns is None else run.calibration_ns / 1e9,
     }
 
 

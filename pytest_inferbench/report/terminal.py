@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.wording import ablation, figure, grouped, ratio
+from pytest_inferbench.report.wording import ablation, confidence, figure, grouped, ratio
 from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
@@ -45,8 +45,11 @@ class Span:
 Line = tuple[Span, ...]
 
 
-def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Iterator[Line]:
-    """Yield the lines of the summary of a session's measurements and of the capacities it found."""
+def summary(records: Sequence[Record], capacities: Sequence[Record] = (), *, alpha: float = 0.05) -> Iterator[Line]:
+    """Yield the lines of the summary of a session's measurements and of the capacities it found.
+
+    ``alpha``: the error rate of each check, which the intervals follow.
+    """
     for profile in dict.fromkeys(record["profile"] for record in records):
         chosen = [record for record in records if record["profile"] == profile]
         name = _cut(profile, 40)
@@ -58,6 +61,8 @@ def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Ite
     yield from _ablation(records, capacities)
     for found in capacities:
         yield from _capacity(found)
+    if records or capacities:
+        yield (Span(confidence(records, alpha), "light"),)
     if records or not capacities:
         yield from _count_outcomes(records)
 

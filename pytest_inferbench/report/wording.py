@@ -17,6 +17,7 @@ __all__ = [
     "MEANINGS",
     "ablation",
     "change",
+    "confidence",
     "figure",
     "grouped",
     "headline",
@@ -75,6 +76,18 @@ def headline(records: Sequence[Record]) -> str:
     rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
     word = "verdict" if total == 1 else "verdicts"
     return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
+
+
+def confidence(records: Sequence[Record], alpha: float) -> str:
+    """Return in one sentence what every interval of a report is: two-sided at 1 - 2 ``alpha``.
+
+    It names the exception where there is one: checks that share ``alpha`` with other looks or classes of sizes.
+    """
+    checks = [check for record in records for verdict in record["verdicts"] for check in verdict["checks"]]
+    checks += [check for record in records if record["reference"] for check in record["reference"]["comparisons"]]
+    shared = any(check["alpha"] < alpha * (1 - 1e-9) for check in checks if is_comparison(check))
+    wider = "; wider where interim looks or size classes share alpha" if shared else ""
+    return f"Intervals are two-sided at {100 * (1 - 2 * alpha):.4g} % (1 − 2·alpha){wider}."
 
 
 def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> list[Record]:

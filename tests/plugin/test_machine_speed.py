@@ -45,8 +45,8 @@ def test_a_slow_hour_is_not_called_a_regression(bench: Bench, recorded: Callable
     assert session.verdicts == ["INCONCLUSIVE"]
     assert "a fixed computation takes x1.500" in session.output
     (measurement,) = session.measurements
-    assert [run["pace"] for run in measurement["runs"]] == [0.0015] * 3
-    assert [run["pace"] for run in measurement["reference"]["runs"]] == [0.001] * 3
+    assert [run["calibration"] for run in measurement["runs"]] == [0.0015] * 3
+    assert [run["calibration"] for run in measurement["reference"]["runs"]] == [0.001] * 3
 
 
 def test_as_fast_a_machine_excuses_nothing(bench: Bench, recorded: Callable[[float], None]) -> None:

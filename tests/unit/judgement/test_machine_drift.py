@@ -44,7 +44,7 @@ def unqueued(seed: int, factor: float, *, work: float = 0.1, failed: int = 0) ->
 
 def read(runs: Sequence[Run], *times: float) -> tuple[Run, ...]:
     """The runs beside which the reference computation took so many milliseconds each."""
-    return tuple(replace(run, pace_ns=round(1e6 * ms)) for run, ms in zip(runs, times, strict=True))
+    return tuple(replace(run, calibration_ns=round(1e6 * ms)) for run, ms in zip(runs, times, strict=True))
 
 
 def sides(factor: float, machine: float | None, *, jitter: float = 0.005) -> tuple[tuple[Run, ...], tuple[Run, ...]]:

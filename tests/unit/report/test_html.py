@@ -222,3 +222,9 @@ def test_resources_are_told_where_they_were_measured() -> None:
     )
     page = html([record(measurement(runs=tuple(replace(one, resources=used) for one in runs(2))))], settings=SETTINGS)
     assert "service 10.0 ms of CPU per request, at most 1024 MiB; load generator 1.00 s of CPU in 2 runs" in page
+
+
+def test_the_level_of_the_intervals_is_stated_once() -> None:
+    """The page states the level that follows from alpha."""
+    page = html([record(compared())] * 2, settings={**SETTINGS, "alpha": 0.01})
+    assert page.count("Intervals are two-sided at 98 % (1 − 2·alpha).") == 1

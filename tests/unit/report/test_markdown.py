@@ -163,3 +163,10 @@ def test_properties_of_two_measurements_of_one_test_have_names_of_their_own() ->
     assert len(names) == len(set(names))
     assert "inferbench.steady.optimized#2.p50" in names
     assert dict(found)["inferbench.steady.optimized.regression#2"] == "REGRESSED"
+
+
+def test_the_level_of_the_intervals_is_stated_once() -> None:
+    """The document states the level that follows from alpha, also where the folded parts are omitted."""
+    assert markdown([slower(), slower()], alpha=0.01).count("Intervals are two-sided at 98 %") == 1
+    assert "Intervals are two-sided at 90 %" in markdown([slower()] * 3000)
+    assert "Intervals" not in markdown([])
