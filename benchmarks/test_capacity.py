@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_inferbench import SLO, Poisson
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 
 SERVER = SLO(p95="250ms", error_rate="1%")
 IN_TIME_SECONDS = 0.25
@@ -28,7 +28,7 @@ async def test_twice_the_capacity_is_no_collapse(inference_service, capacity, wo
     overload = workload("twice the capacity", Poisson(2 * found.rate), duration=SECONDS)
     measurement = await overload.measure(inference_service)
     goodput = np.array([(run.latencies <= IN_TIME_SECONDS).sum() / SECONDS for run in measurement.runs]) / found.rate
-    mean = paired_mean(goodput)
+    mean = mean_of_values(goodput)
     low, high = mean.interval(0.05)
     with capsys.disabled():
         print(f"\n  {found!r}; at twice that, in time: {mean.mean:.0%} of it ({low:.0%} to {high:.0%}, {mean.n} boots)")

@@ -24,7 +24,7 @@ from pytest_inferbench import (
     Scale,
     SlowNetwork,
 )
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.units import format_seconds
 
 pytestmark = pytest.mark.resilience
@@ -88,6 +88,6 @@ def cell(values, metric):
     show = (lambda value: f"{value:.1f}") if metric in ("failed", "lost") else (lambda value: f"{value:.2f} s")
     if not np.isfinite(values).all():
         return f"not in {int((~np.isfinite(values)).sum())} of {values.size}"
-    mean = paired_mean(values)
+    mean = mean_of_values(values)
     low, high = mean.interval(0.05)
     return f"{show(mean.mean)} ({show(max(low, 0.0))} to {show(high + 0.0)})"

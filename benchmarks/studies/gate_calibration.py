@@ -1,6 +1,6 @@
 """How often the gate cries wolf and how much it sees, on simulated queues, beside what one would otherwise pick.
 
-    python benchmarks/studies/gate_calibration.py [--quick] [--comparisons N] [--seed N]
+    python benchmarks/studies/gate_calibration.py [--quick] [--comparisons N] [--seed N] [--only TABLES]
 
 Prints Markdown tables: every figure is a share of n simulated comparisons, in per cent, with the exact
 (Clopper-Pearson) 95 % interval where it is the gate's. One process, minutes; --quick takes well under one.
@@ -18,12 +18,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from queues import Cell, simulate
-from scipy import stats
+from scipy import special, stats
 
-from pytest_inferbench.judgement.comparison import Comparison, compare
+from pytest_inferbench.judgement.comparison import Comparison, compare, compare_family
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.stopping import LOOKS, sequential_decision
 from pytest_inferbench.stats.proportions import clopper_pearson
+from pytest_inferbench.stats.quantiles import smooth_quantiles
 
 Array = NDArray[np.float64]
 
@@ -36,6 +37,24 @@ ALTERNATIVES: dict[str, Callable[[Array, Array], bool]] = {
 }
 
 CHUNK = 100
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+def welch(reference: list[Array], candidate: list[Array], metric: str) -> Outcome:
+    """Return what Welch's interval of the log run figures says at the same margin and level: no pairs at all."""
+    if metric == "mean":
+        figures = np.array([[r.mean(), c.mean()] for r, c in zip(reference, candidate, strict=True)])
+    else:
+        p = PERCENTILES[metric]
+        figures = np.array([smooth_quantiles(r, c, p) for r, c in zip(reference, candidate, strict=True)])
+    logs, n = np.log(figures), len(figures)
+    spread = logs.var(axis=0, ddof=1) / n
+    df = spread.sum() ** 2 * (n - 1) / (spread**2).sum()
+    change, half = float(np.diff(logs.mean(axis=0))[0]), special.stdtrit(df, 0.95) * np.sqrt(spread.sum())
+    low, high = change - half, change + half
+    if low > np.log(1.05):
+        return Outcome.REGRESSED
+    return Outcome.PASS if high < np.log(1.05) else Outcome.INCONCLUSIVE
 
 
 def comparisons(cell: Cell, n: int, rng: np.random.Generator) -> Iterator[tuple[list[Array], list[Array]]]:
@@ -69,8 +88,10 @@ def name(cell: Cell) -> list[str]:
     """Return the columns that say which cell a row is."""
     arrivals = "Poisson" if cell.cv == 1 else f"gamma CV {cell.cv:g}"
     boots = f"{100 * cell.boot_noise:g} %" + (" t3" if cell.heavy else "")
-    if cell.independent:
-        arrivals += ", independent"
+    arrivals += ", independent" if cell.independent else ""
+    arrivals += ", payloads alike" if cell.alike else ""
+    arrivals += f", {100 * cell.bursts:g} % in bursts" if cell.bursts else ""
+    arrivals += f", {100 * cell.common:g} % per pair" if cell.common else ""
     return [arrivals, f"{cell.utilisation:g}", boots, str(cell.pairs)]
 
 
@@ -78,43 +99,73 @@ CELL = ["arrivals", "util", "boots", "pairs"]
 
 
 def main_table(cells: list[Cell], n: int, rng: np.random.Generator, *, beside: bool = True) -> None:
-    """Print the gate by p95, unchanged and 10 % slower; the alternatives ``beside`` it where asked."""
+    """Print the gate by p95, unchanged and 10 % slower, and Welch; the other alternatives ``beside`` where asked."""
     alternatives = ALTERNATIVES if beside else {}
     rows = []
     for cell in cells:
         row = name(cell)
-        tallies = []
         for factor in (1.0, 1.1):
             outcomes: Counter[Outcome] = Counter()
+            unpaired: Counter[Outcome] = Counter()
             others: Counter[str] = Counter()
             for r, c in comparisons(replace(cell, slower=factor), n, rng):
                 outcomes[compare(r, c, metric="p95").outcome] += 1
+                unpaired[welch(r, c, "p95")] += 1
                 pooled = np.concatenate(r), np.concatenate(c)
                 others.update(rule for rule, judge in alternatives.items() if judge(*pooled))
-            tallies.append((outcomes, others))
-        (same, same_others), (slow, slow_others) = tallies
-        row += [share(same[Outcome.REGRESSED], n), f"{100 * same[Outcome.PASS] / n:.0f}"]
-        row += [f"{100 * same_others[rule] / n:.0f}" for rule in alternatives]
-        row += [share(slow[Outcome.REGRESSED], n)]
-        row += [f"{100 * slow_others[rule] / n:.0f}" for rule in alternatives]
+            row.append(share(outcomes[Outcome.REGRESSED], n))
+            if factor == 1:
+                row.append(f"{100 * outcomes[Outcome.PASS] / n:.0f}")
+            row.append(f"{100 * unpaired[Outcome.REGRESSED] / n:.1f}")
+            if factor == 1:
+                row.append(f"{100 * unpaired[Outcome.PASS] / n:.0f}")
+            row += [f"{100 * others[rule] / n:.0f}" for rule in alternatives]
         rows.append(row)
-    header = [*CELL, "**unchanged:** gate REGRESSED", "gate PASS", *alternatives]
-    table([*header, "**10 % slower:** gate REGRESSED", *alternatives], rows)
+    header = [*CELL, "**unchanged:** gate REGRESSED", "gate PASS", "Welch REGRESSED", "Welch PASS", *alternatives]
+    table([*header, "**10 % slower:** gate REGRESSED", "Welch", *alternatives], rows)
 
 
-def metrics_table(cells: list[Cell], n: int, rng: np.random.Generator) -> None:
-    """Print false alarms, PASS and detections of the other metrics."""
+def welch_table(cells: list[Cell], metrics: tuple[str, ...], n: int, rng: np.random.Generator) -> None:
+    """Print the gate beside Welch by each of ``metrics``: false alarms, PASS and detections of both."""
+    rows = []
+    for cell in cells:
+        tallies: dict[tuple[str, float, str], Counter[Outcome]] = {}
+        for factor in (1.0, 1.1):
+            for r, c in comparisons(replace(cell, slower=factor), n, rng):
+                for metric in metrics:
+                    tallies.setdefault((metric, factor, "gate"), Counter())[compare(r, c, metric=metric).outcome] += 1
+                    tallies.setdefault((metric, factor, "Welch"), Counter())[welch(r, c, metric)] += 1
+        for metric in metrics:
+            row = [*name(cell), str(cell.requests), metric]
+            row.append(share(tallies[metric, 1.0, "gate"][Outcome.REGRESSED], n))
+            row.append(f"{100 * tallies[metric, 1.0, 'Welch'][Outcome.REGRESSED] / n:.1f}")
+            row += [f"{100 * tallies[metric, 1.0, rule][Outcome.PASS] / n:.0f}" for rule in ("gate", "Welch")]
+            row.append(share(tallies[metric, 1.1, "gate"][Outcome.REGRESSED], n))
+            row.append(f"{100 * tallies[metric, 1.1, 'Welch'][Outcome.REGRESSED] / n:.1f}")
+            rows.append(row)
+    header = [*CELL, "requests", "metric", "**unchanged:** gate REGRESSED", "Welch", "gate PASS", "Welch PASS"]
+    table([*header, "**10 % slower:** gate REGRESSED", "Welch"], rows)
+
+
+def default_table(cells: list[Cell], n: int, rng: np.random.Generator) -> None:
+    """Print the shipped default: p50 and p95 as one family, and each within it."""
     rows = []
     for cell in cells:
         row = name(cell)
-        for metric in ("p50", "p99", "mean"):
-            same = Counter(c.outcome for c in gate(cell, n, rng, metric))
-            slow = Counter(c.outcome for c in gate(replace(cell, slower=1.1), n, rng, metric))
-            row += [share(same[Outcome.REGRESSED], n), f"{100 * same[Outcome.PASS] / n:.0f}"]
-            row += [share(slow[Outcome.REGRESSED], n)]
+        for factor in (1.0, 1.1):
+            found: Counter[str] = Counter()
+            for r, c in comparisons(replace(cell, slower=factor), n, rng):
+                family = compare_family(r, c, metrics=("p50", "p95"))
+                found.update(check.metric for check in family if check.outcome is Outcome.REGRESSED)
+                found["any"] += any(check.outcome is Outcome.REGRESSED for check in family)
+                found["passed"] += all(check.outcome in (Outcome.PASS, Outcome.IMPROVED) for check in family)
+            row += [share(found["any"], n)]
+            row += [f"{100 * found[which] / n:.1f}" for which in ("p50", "p95")]
+            if factor == 1:
+                row.append(f"{100 * found['passed'] / n:.0f}")
         rows.append(row)
-    parts = itertools.product(("p50", "p99", "mean"), ("false alarms", "PASS", "10 % found"))
-    table([*CELL, *(f"{metric} {part}" for metric, part in parts)], rows)
+    header = [*CELL, "**unchanged:** either REGRESSED", "p50", "p95", "both PASS"]
+    table([*header, "**10 % slower:** either REGRESSED", "p50", "p95"], rows)
 
 
 def tail_table(cells: list[Cell], n: int, rng: np.random.Generator) -> None:
@@ -171,6 +222,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few cells, few comparisons: does it run?")
     parser.add_argument("--comparisons", type=int, help="comparisons per cell (400; 40 with --quick)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=("queues", "default", "unshared"), help="only these tables")
     options = parser.parse_args()
     n = options.comparisons or (40 if options.quick else 400)
     rng = np.random.default_rng(options.seed)
@@ -180,8 +232,50 @@ def main() -> None:
         Cell(cv=cv, utilisation=load, boot_noise=noise, pairs=pairs, drift=0.02)
         for pairs, cv, load, noise in itertools.product((5, 8), (1.0, 3.0), loads, noises)
     ]
-    print(f"n = {n} comparisons per cell and column, 400 requests per run, margin 5 %, alpha 5 %, seed {options.seed}.")
-    print("Service times by payload size with 5 % jitter per request and 2 % drift over the session.\n")
+    print(f"n = {n} comparisons per cell and column, margin 5 %, alpha 5 %, seed {options.seed}; 400 requests per run")
+    print("unless a table says otherwise. Service times by payload size with 5 % jitter per request and 2 % drift over")
+    print("the session.\n")
+    if options.only in (None, "default"):
+        default_tables(grid, n, rng)
+    if options.only in (None, "unshared"):
+        unshared_tables(grid, n, rng, quick=options.quick)
+    if options.only in (None, "queues"):
+        queue_tables(grid, n, rng)
+
+
+def default_tables(grid: list[Cell], n: int, rng: np.random.Generator) -> None:
+    """Print what the shipped default does: 5 runs of 90 requests."""
+    cells = [replace(c, requests=90) for c in grid if c.pairs == 5]
+    print("## The shipped default: 5 runs of 90 requests, p50 and p95 as one family\n")
+    default_table(cells, n, rng)
+    print("## The shipped default, 10 % jitter per request\n")
+    default_table([replace(c, jitter=0.1) for c in cells if c.boot_noise == 0.01], n, rng)
+    print("## The shipped default beside Welch\n")
+    welch_table([c for c in cells if c.boot_noise == 0.01], ("p50", "p95"), n, rng)
+
+
+def unshared_tables(grid: list[Cell], n: int, rng: np.random.Generator, *, quick: bool) -> None:
+    """Print the gate beside Welch where the runs of a pair share nothing, or little."""
+    noises = (0.01,) if quick else (0.005, 0.01, 0.02, 0.03, 0.05)
+    alone = Cell(utilisation=0.01, independent=True, alike=True)
+    plain = [replace(alone, boot_noise=noise, requests=size) for size, noise in itertools.product((90, 400), noises)]
+    print("## Pairs that share nothing: hardly any queue, noise between runs\n")
+    eight = [replace(c, pairs=8) for c in plain if c.requests == 400 and c.boot_noise in (0.01, 0.03)]
+    welch_table(plain + eight, ("p50", "p95"), n, rng)
+    print("## Pairs that share nothing: bursts of a busy machine\n")
+    welch_table([replace(c, bursts=0.1) for c in plain if c.boot_noise in (0.01, 0.03)], ("p50", "p95"), n, rng)
+    print("## Pairs that share nothing: queues of their own\n")
+    queues = [c for c in grid if c.boot_noise == 0.01 and c.pairs == 5]
+    welch_table([replace(c, independent=True) for c in queues], ("p50", "p95"), n, rng)
+    print("## Pairs that share little: one schedule, payloads of one size, next to no queue\n")
+    welch_table([Cell(utilisation=0.1, boot_noise=noise, alike=True) for noise in noises], ("p50", "p95"), n, rng)
+    print("## Pairs that share the machine's state, but no requests\n")
+    cells = [replace(alone, common=common, pairs=pairs) for pairs in (5, 8) for common in (0.02, 0.1)]
+    welch_table(cells, ("p50", "p95"), n, rng)
+
+
+def queue_tables(grid: list[Cell], n: int, rng: np.random.Generator) -> None:
+    """Print the gate on queues: by p95, by other metrics, of tails, and looking more than once."""
     print("## p95: the same schedules and payloads for reference and candidate\n")
     main_table(grid, n, rng)
     print("## p95: heavy-tailed boots\n")
@@ -191,7 +285,9 @@ def main() -> None:
     print("## p95: 10 % jitter per request, 5 % drift\n")
     main_table([replace(c, jitter=0.1, drift=0.05) for c in grid if c.boot_noise in (0.01, 0.03)], n, rng, beside=False)
     print("## The other metrics\n")
-    metrics_table([c for c in grid if c.boot_noise in (0.01, 0.03) and c.utilisation < 0.9], n, rng)
+    welch_table(
+        [c for c in grid if c.boot_noise in (0.01, 0.03) and c.utilisation < 0.9], ("p50", "p99", "mean"), n, rng
+    )
     print("## A regression of the tail: one request in fifty takes five times as long\n")
     tail_table([c for c in grid if c.boot_noise == 0.01 and c.pairs == 8], n, rng)
     print("## Sequential: p95, looking after 3, 5, 8 and 12 pairs\n")

@@ -21,7 +21,10 @@ class Cell:
     3 degrees of freedom, scaled to the same standard deviation. ``drift``: log speed lost over a whole session of
     runs interleaved ABBA. ``jitter``: log standard deviation of one request's service time, independent on both
     sides. ``slower``: factor of the candidate's service times. ``tail``: one request in fifty takes five times as
-    long on the candidate. ``independent``: the sides draw their own schedules and payloads.
+    long on the candidate. ``independent``: the sides draw their own schedules and payloads. ``alike``: all payloads
+    are of the same size. ``bursts``: share of the requests that meet a busy machine, which takes half as long again,
+    for 20 requests at a time on average, at other times on either side. ``common``: standard deviation of a log speed
+    that both boots of a pair have, because the machine was as it was while they ran.
     """
 
     cv: float = 1.0
@@ -35,6 +38,9 @@ class Cell:
     drift: float = 0.0
     jitter: float = 0.05
     independent: bool = False
+    alike: bool = False
+    bursts: float = 0.0
+    common: float = 0.0
 
 
 def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -51,12 +57,15 @@ def simulate_with_arrivals(
     ``servers``: so many share one queue, each of the cell's utilisation (arrivals are as many times as frequent).
     """
     shape = (comparisons, cell.pairs, cell.requests)
-    gaps, sizes = _gaps(cell, shape, rng), _sizes(shape, rng)
+    gaps, sizes = _gaps(cell, shape, rng), _sizes(cell, shape, rng)
+    common = cell.common * rng.standard_normal(shape[:2]) if cell.common else 0.0
     sides = []
     for side in range(2):
         if side and cell.independent:
-            gaps, sizes = _gaps(cell, shape, rng), _sizes(shape, rng)
-        service = sizes * np.exp(_speeds(cell, side, shape[:2], rng))[..., None]
+            gaps, sizes = _gaps(cell, shape, rng), _sizes(cell, shape, rng)
+        service = sizes * np.exp(common + _speeds(cell, side, shape[:2], rng))[..., None]
+        if cell.bursts:
+            service = np.where(_bursts(cell.bursts, shape, rng), 1.5 * service, service)
         if cell.jitter:
             service = service * np.exp(cell.jitter * rng.standard_normal(shape))
         if side:
@@ -73,8 +82,10 @@ def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array
     return rng.gamma(k, 1 / (k * cell.utilisation), shape)
 
 
-def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _sizes(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Service times: a fixed part, and one per token (log-normal: median 24, p95 64, at most 128)."""
+    if cell.alike:
+        return np.ones(shape)
     tokens = np.minimum(24 * np.exp(np.log(64 / 24) / 1.645 * rng.standard_normal(shape)), 128)
     service: Array = (10 + tokens) / 38.7  # the mean of 10 + tokens, so that the mean service time is 1
     return service
@@ -85,6 +96,16 @@ def _speeds(cell: Cell, side: int, shape: tuple[int, int], rng: np.random.Genera
     noise = rng.standard_t(3, shape) / np.sqrt(3) if cell.heavy else rng.standard_normal(shape)
     at = np.array([2 * k + (side if k % 2 == 0 else 1 - side) for k in range(pairs)])
     return cell.boot_noise * noise + cell.drift * at / (2 * pairs - 1)
+
+
+def _bursts(share: float, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Whether each request meets a busy machine: bursts begin anywhere and last 20 requests on average."""
+    begins = rng.random(shape) < share / 20
+    begins[..., 0] |= rng.random(shape[:-1]) < share
+    at = np.arange(shape[-1])
+    ends = np.maximum.accumulate(np.where(begins, at + rng.geometric(1 / 20, shape), 0), axis=-1)
+    busy: NDArray[np.bool_] = at < ends
+    return busy
 
 
 def _sojourn(gaps: Array, service: Array) -> Array:

@@ -28,7 +28,7 @@ from queues import Cell, simulate_with_arrivals
 from pytest_inferbench import Outcome, Run, compare
 from pytest_inferbench.judgement.comparison import Comparison
 from pytest_inferbench.judgement.machine_drift import discount, machine_drift, machine_that_explains
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 
 Array = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def before(check: Comparison, reference: Sequence[Run], candidate: Sequence[Run]
     logs = [
         math.log((c.calibration_ns or 0) / (r.calibration_ns or 1)) for r, c in zip(reference, candidate, strict=True)
     ]
-    slower = max(1.0, math.exp(paired_mean(np.array(logs)).interval(check.alpha)[1]))
+    slower = max(1.0, math.exp(mean_of_values(np.array(logs)).interval(check.alpha)[1]))
     left = 1 - 2 / 3 * slower
     return left > 0 and check.interval[0] > (1 + check.margin) * slower / 3 / left
 

@@ -106,7 +106,7 @@ class LocalService:
         self._await_ready(None)
 
     def _await_ready(self, progress: Callable[[float, str], None] | None) -> None:
-        started = told = time.monotonic()
+        started = reported = time.monotonic()
         deadline = started + self.launch.boot_timeout
         # Proxies are for the world outside: trust_env would send loopback traffic through them.
         with httpx.Client(base_url=self.url, timeout=2.0, trust_env=False) as client:
@@ -119,9 +119,9 @@ class LocalService:
                         "200); raise --inferbench-boot-timeout if it only needs more time"
                     )
                 time.sleep(0.05)
-                if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
-                    told = time.monotonic()
-                    progress(told - started, self.log_tail().rpartition("\n")[2])
+                if progress is not None and time.monotonic() - reported >= _PROGRESS_SECONDS:
+                    reported = time.monotonic()
+                    progress(reported - started, self.log_tail().rpartition("\n")[2])
 
     @property
     def worker_count(self) -> int:

@@ -19,9 +19,9 @@ from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.loadgen.payloads import serialize
 from pytest_inferbench.runs.run import Failure, Run
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.workload.arrivals import Poisson
 from pytest_inferbench.workload.seeds import stream
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
@@ -193,7 +193,7 @@ class CapacitySearch:
         low, high = (math.exp(np.log(ends).mean()) for ends in zip(*brackets, strict=True))
         rate = low
         if len(rates) > 1:
-            below, above = (math.exp(end) for end in paired_mean(np.log(rates)).interval(self.alpha))
+            below, above = (math.exp(end) for end in mean_of_values(np.log(rates)).interval(self.alpha))
             low, high = min(low, below), max(high, above)
         return Capacity(
             profile=profile, slo=replace(slo), rate=rate, interval=(low, high), boots=rates, probes=tuple(probes)
@@ -226,4 +226,4 @@ def holds(run: Run, slo: SLO) -> bool:
             good = value <= limit
         if not good:
             return False
-    return not backlog(latencies).rising
+    return not saturation(latencies).rising

@@ -32,7 +32,7 @@ from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.runs.environment import Environment
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.storage.baselines import BaselineStore
-from pytest_inferbench.storage.resume_cache import Kept
+from pytest_inferbench.storage.resume_cache import ResumeCache
 from pytest_inferbench.workload.seeds import stream
 
 __all__ = ["Harness", "Sampling"]
@@ -71,7 +71,7 @@ class Harness:
     history: History
     load_options: LoadOptions = field(default_factory=LoadOptions)
     procedure: Procedure = field(default_factory=Procedure)
-    resume_cache: Kept = field(default_factory=lambda: Kept(None))
+    resume_cache: ResumeCache = field(default_factory=lambda: ResumeCache(None))
     _capacities: dict[str, Capacity] = field(default_factory=dict, init=False)
 
     async def measure(

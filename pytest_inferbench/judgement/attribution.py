@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_inferbench.judgement.pairing import pair_up, read_side
+from pytest_inferbench.judgement.pairing import pair_up, read_runs
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_changes
 from pytest_inferbench.units import format_seconds
 
 __all__ = ["CLIENT", "NETWORK", "QUEUE", "Shift", "attribute", "breakdown", "explain"]
@@ -55,7 +55,7 @@ def breakdown(run: Run) -> dict[str, float]:
 
 def attribute(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: float = 0.05) -> tuple[Shift, ...]:
     """Return how each part moved, pair by pair; empty where a side reports no parts, or nothing makes a pair."""
-    pairs = pair_up(read_side(reference, "reference"), read_side(candidate, "candidate")).pairs
+    pairs = pair_up(read_runs(reference, "reference"), read_runs(candidate, "candidate")).pairs
     splits = [(breakdown(r.run), breakdown(c.run)) for r, c in pairs if r.run is not None and c.run is not None]
     splits = [(before, after) for before, after in splits if before and after]
     names = list(dict.fromkeys(name for pair in splits for split in pair for name in split))
@@ -65,7 +65,7 @@ def attribute(reference: Sequence[Run], candidate: Sequence[Run], *, alpha: floa
     shifts = []
     for name in names:
         before, after = (np.array([split.get(name, 0.0) for split in side]) for side in zip(*splits, strict=True))
-        estimate = paired_mean(after - before)
+        estimate = mean_of_changes(before, after, shared=True)
         shifts.append(
             Shift(
                 component=name,

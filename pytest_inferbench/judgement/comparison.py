@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
-from pytest_inferbench.judgement.effect import METRICS, PERCENTILES, TOLERANCE, Evidence, figures, weigh
+from pytest_inferbench.judgement.effect import METRICS, PERCENTILES, TOLERANCE, Effect, estimate_effect, figures
 from pytest_inferbench.judgement.machine_drift import discount, machine_drift
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.pairing import Pairing, Sample, Side, pair_up, read_side
+from pytest_inferbench.judgement.pairing import Pairing, Runs, Sample, pair_up, read_runs
 from pytest_inferbench.stats.paired import pairs_to_decide
 from pytest_inferbench.stats.proportions import holm
 from pytest_inferbench.stats.quantiles import log_ratio, samples_needed
@@ -22,7 +22,7 @@ from pytest_inferbench.stats.quantiles import log_ratio, samples_needed
 __all__ = ["METRICS", "PERCENTILES", "Comparison", "compare", "compare_family"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One metric of the candidate against the reference.
 
@@ -50,10 +50,6 @@ class Comparison:
     p_value: float
     adjusted_p: float | None = None
     more_pairs: int | None = None
-    #: p-value of "better than the margin", so that a family can hold IMPROVED to the same standard.
-    p_improved: float = 1.0
-    #: Every candidate run failed or saturated where no reference run did (or the reverse): not a matter of chance.
-    evident: bool = False
     #: Undecided because the machine changed since the baseline was recorded: more pairs would not tell.
     drifted: bool = False
 
@@ -64,9 +60,17 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """A comparison by itself, and the p-value of "better than the margin", by which a family judges IMPROVED."""
+
+    comparison: Comparison
+    p_better: float
+
+
 def compare(
-    reference: Side,
-    candidate: Side,
+    reference: Runs,
+    candidate: Runs,
     *,
     metric: str = "p95",
     margin: float = 0.05,
@@ -79,26 +83,34 @@ def compare(
     ``Run`` or 1-D array is one run. ``metric``: p50 p90 p95 p99 mean error_rate throughput. ``margin``: the
     relative change that matters (absolute for error_rate), ``alpha``: the one-sided error rate.
 
+    Pairs count as pairs where the requests show that both runs were issued the same ones, or where the values of all
+    pairs go together; else the runs are two independent samples (Welch), see `mean_of_changes`. Which of the two is
+    decided without looking at the change.
+
     REGRESSED if the interval lies wholly above 1 + margin, IMPROVED if wholly below 1 / (1 + margin), PASS if it
     otherwise lies wholly below 1 + margin, else INCONCLUSIVE, which also stands for fewer than two pairs and for
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
 
     ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
-    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the ratio and
-    the interval stay as measured. Without two such runs on each side nothing is discounted.
+    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the
+    ratio and the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
+    return _compare(reference, candidate, metric, margin, alpha, stored).comparison
+
+
+def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha: float, stored: bool) -> _Single:
     if metric not in METRICS:
         raise ValidationError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
     _check_number(margin, "margin", 0.0, math.inf)
     _check_number(alpha, "alpha", 0.0, 0.5)
-    sides = read_side(reference, "reference"), read_side(candidate, "candidate")
+    sides = read_runs(reference, "reference"), read_runs(candidate, "candidate")
     if metric == "throughput" and any(sample.run is None for side in sides for sample in side):
         raise ValidationError("throughput needs Run objects: latencies alone do not say when answers came back")
     pairing = pair_up(*sides)
     before, after = figures(pairing, metric)
-    evidence = weigh(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
-    check = _conclude(sides, pairing, before, after, evidence, metric, margin, alpha)
-    return _discounted(check, sides, pairing) if stored else check
+    effect = estimate_effect(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
+    check = _conclude(sides, pairing, before, after, effect, metric, margin, alpha)
+    return _Single(_discounted(check, sides, pairing) if stored else check, effect.p_better)
 
 
 def _discounted(check: Comparison, sides: Sequence[Sequence[Sample]], pairing: Pairing) -> Comparison:
@@ -108,8 +120,8 @@ def _discounted(check: Comparison, sides: Sequence[Sequence[Sample]], pairing: P
 
 
 def compare_family(
-    reference: Side,
-    candidate: Side,
+    reference: Runs,
+    candidate: Runs,
     *,
     metrics: Sequence[str],
     margin: float = 0.05,
@@ -126,21 +138,19 @@ def compare_family(
         raise ValidationError(f"metrics must be a non-empty sequence of names such as ('p50', 'p95'), got {metrics!r}")
     if len(set(metrics)) != len(metrics):
         raise ValidationError(f"metrics names one more than once: {tuple(metrics)!r}")
-    singles = [
-        compare(reference, candidate, metric=metric, margin=margin, alpha=alpha, stored=stored) for metric in metrics
-    ]
+    singles = [_compare(reference, candidate, metric, margin, alpha, stored) for metric in metrics]
     if len(singles) == 1:
-        return tuple(singles)
-    worse = holm([c.p_value for c in singles])
-    better = holm([c.p_improved for c in singles])
-    return tuple(_adjust(c, p, q) for c, p, q in zip(singles, worse, better, strict=True))
+        return (singles[0].comparison,)
+    worse = holm([single.comparison.p_value for single in singles])
+    better = holm([single.p_better for single in singles])
+    return tuple(_adjust(single.comparison, p, q) for single, p, q in zip(singles, worse, better, strict=True))
 
 
 def _adjust(c: Comparison, p_worse: float, p_better: float) -> Comparison:
-    if c.outcome is Outcome.REGRESSED and p_worse > c.alpha and not c.evident:
+    if c.outcome is Outcome.REGRESSED and p_worse > c.alpha:
         reason = f"worse on its own (p = {c.p_value:.3f}), but not as one of a family of metrics (Holm {p_worse:.3f})"
         return replace(c, adjusted_p=p_worse, outcome=Outcome.INCONCLUSIVE, reasons=(reason, *c.reasons))
-    if c.outcome is Outcome.IMPROVED and p_better > c.alpha and not c.evident:
+    if c.outcome is Outcome.IMPROVED and p_better > c.alpha:
         reason = f"better on its own, but not as one of a family of metrics (Holm {p_better:.3f})"
         return replace(c, adjusted_p=p_worse, outcome=Outcome.PASS, reasons=(reason, *c.reasons))
     return replace(c, adjusted_p=p_worse)
@@ -157,7 +167,7 @@ def _conclude(
     pairing: Pairing,
     before: NDArray[np.float64],
     after: NDArray[np.float64],
-    evidence: Evidence,
+    effect: Effect,
     metric: str,
     margin: float,
     alpha: float,
@@ -169,18 +179,20 @@ def _conclude(
     more: int | None = None
     if doubt:
         outcome = Outcome.INCONCLUSIVE
-    elif evidence.low > limit + TOLERANCE:
+    elif effect.low > limit + TOLERANCE:
         outcome = Outcome.REGRESSED
-    elif evidence.high < -limit - TOLERANCE:
+    elif effect.high < -limit - TOLERANCE:
         outcome = Outcome.IMPROVED
-    elif evidence.high < limit - TOLERANCE:
+    elif effect.high < limit - TOLERANCE:
         outcome = Outcome.PASS
     else:
         outcome = Outcome.INCONCLUSIVE
-        more = pairs_to_decide(evidence.estimate, limit, alpha) if evidence.estimate is not None else None
+        more = effect.more_pairs
+        if effect.estimate is not None:
+            more = pairs_to_decide(effect.estimate, limit, alpha)
         doubt = (_undecided(more, margin),)
-    low, high = evidence.low, evidence.high
-    ratio = _ratio(before, after) if absolute else evidence.centre
+    low, high = effect.low, effect.high
+    ratio = _ratio(before, after) if absolute else effect.centre
     if not absolute:
         low, high, ratio = _exp(low), _exp(high), _exp(ratio)
     if metric == "throughput":
@@ -191,7 +203,7 @@ def _conclude(
         outcome=outcome,
         ratio=ratio,
         interval=(low, high),
-        reasons=(*doubt, *evidence.notes, *pairing.notes),
+        reasons=(*doubt, *effect.notes, *pairing.notes),
         reference=typical(before),
         candidate=typical(after),
         pairs=pairs,
@@ -200,10 +212,8 @@ def _conclude(
         margin=float(margin),
         alpha=float(alpha),
         pair_ratios=tuple(float(_ratio(before[k : k + 1], after[k : k + 1])) for k in range(pairs)),
-        p_value=evidence.p_worse,
+        p_value=effect.p_worse,
         more_pairs=more,
-        p_improved=evidence.p_better,
-        evident=evidence.evident,
     )
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.comparison import Comparison, compare
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.pairing import pair_up, read_side
+from pytest_inferbench.judgement.pairing import pair_up, read_runs
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.paired import PairedMean, paired_mean, pairs_to_decide
+from pytest_inferbench.stats.paired import MeanEstimate, mean_of_changes, mean_of_values, pairs_to_decide
 from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.units import format_seconds
 
@@ -117,7 +117,7 @@ def cost_curve(runs: Sequence[Run], *, edges: Sequence[int] | None = None, alpha
     table = table.only(table.answered)
     points = []
     for k, (low, high) in enumerate(table.edges):
-        estimate = paired_mean(np.log(table.medians[:, k]))
+        estimate = mean_of_values(np.log(table.medians[:, k]))
         ends = estimate.interval(alpha)
         points.append(
             CostPoint(
@@ -129,7 +129,7 @@ def cost_curve(runs: Sequence[Run], *, edges: Sequence[int] | None = None, alpha
                 n=sum(int(_within(run, low, high).sum()) for run in runs),
             )
         )
-    slopes = paired_mean(_coefficients(table, table.medians, _typical(table))[:, 1])
+    slopes = mean_of_values(_coefficients(table, table.medians, _typical(table))[:, 1])
     return CostCurve(tuple(points), slopes.mean, slopes.interval(alpha), len(runs))
 
 
@@ -157,7 +157,7 @@ def compare_costs(
     the whole range of sizes. A class of which more failed than not, on one side only, is a regression or an
     improvement like any other median, and has no part in the slope. Raises ValidationError as `cost_curve` does.
     """
-    pairing = pair_up(read_side(reference, "reference"), read_side(candidate, "candidate"))
+    pairing = pair_up(read_runs(reference, "reference"), read_runs(candidate, "candidate"))
     if not pairing.pairs:
         raise ValidationError(f"the cost curves cannot be compared: {'; '.join(pairing.notes)}")
     sides = [[sample.run for sample in side if sample.run is not None] for side in zip(*pairing.pairs, strict=True)]
@@ -184,13 +184,14 @@ def compare_costs(
     worse = any(check.outcome is Outcome.REGRESSED for check in named)
     shape = _shape(before, change.mean(axis=0), weights) if worse else None
     step = shape if isinstance(shape, tuple) else None
-    fitted = _coefficients(before, change, weights, step)
-    slope = _compare_slopes(before, paired_mean(fitted[:, 1]), weights, sides, margin, level)
+    fits = [_coefficients(before, side, weights, step) for side in (before.medians, after.medians)]
+    moved = [mean_of_changes(fits[0][:, k], fits[1][:, k], shared=True) for k in range(fits[0].shape[1])]
+    slope = _compare_slopes(before, fits[1][:, 1] - fits[0][:, 1], moved[1], weights, sides, margin, level)
     explanation = ""
     if step is not None:
-        explanation = _tell_step(before, step, paired_mean(fitted[:, 2]), level)
+        explanation = _tell_step(before, step, moved[2], level)
     elif shape == "line" or slope.outcome is Outcome.REGRESSED:
-        low, high = (format_seconds(end) for end in paired_mean(fitted[:, 1]).interval(level))
+        low, high = (format_seconds(end) for end in moved[1].interval(level))
         explanation = (
             f"the slope: {format_seconds(slope.reference)} per token before, {format_seconds(slope.candidate)} now "
             f"(change {low} to {high} per token)"
@@ -320,7 +321,7 @@ def _shape(table: _Table, change: NDArray[np.float64], scale: NDArray[np.float64
     return min(candidates, key=criterion)[0]
 
 
-def _tell_step(table: _Table, step: tuple[int, int], height: PairedMean, level: float) -> str:
+def _tell_step(table: _Table, step: tuple[int, int], height: MeanEstimate, level: float) -> str:
     first, last = step
     low, high = (format_seconds(end) for end in height.interval(level))
     where = f"from {table.edges[first][0]} tokens on"
@@ -331,7 +332,8 @@ def _tell_step(table: _Table, step: tuple[int, int], height: PairedMean, level: 
 
 def _compare_slopes(
     before: _Table,
-    change: PairedMean,
+    changes: NDArray[np.float64],
+    change: MeanEstimate,
     scale: NDArray[np.float64],
     sides: Sequence[Sequence[Run]],
     margin: float,
@@ -342,8 +344,8 @@ def _compare_slopes(
     sizes = before.middles.mean(axis=0)
     least = float(np.median(scale)) / float(sizes[-1] - sizes[0])
     unit = max(slope, least)
-    low, high = (end / unit for end in change.interval(level))
-    relative = paired_mean(np.array(change.values) / unit)
+    relative = replace(change, mean=change.mean / unit, se=change.se / unit)
+    low, high = relative.interval(level)
     reasons: tuple[str, ...] = ()
     if slope < least:
         reasons = (f"latency hardly depends on the size: the margin is one of {format_seconds(least)} per token",)
@@ -374,8 +376,7 @@ def _compare_slopes(
         requests=(sum(map(len, sides[0])), sum(map(len, sides[1]))),
         margin=margin,
         alpha=level,
-        pair_ratios=tuple(1 + value for value in relative.values),
+        pair_ratios=tuple(float(1 + value / unit) for value in changes),
         p_value=relative.p_above(margin),
         more_pairs=more,
-        p_improved=relative.p_below(-margin),
     )

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.runs.run import Run
 
-__all__ = ["Pairing", "Sample", "Side", "pair_up", "read_side"]
+__all__ = ["Pairing", "Runs", "Sample", "pair_up", "read_runs"]
 
 #: One side of a comparison: runs, or the latencies of runs; a bare ``Run`` or 1-D array is one run.
-Side = Run | Sequence[Run] | Sequence[ArrayLike] | NDArray[np.float64]
+Runs = Run | Sequence[Run] | Sequence[ArrayLike] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class Pairing:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_side(side: Side, name: str) -> tuple[Sample, ...]:
+def read_runs(side: Runs, name: str) -> tuple[Sample, ...]:
     """Return the samples of one side, at least one; raise ValidationError naming the side and the run."""
     items: list[object]
     if isinstance(side, Run):

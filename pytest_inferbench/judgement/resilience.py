@@ -16,7 +16,7 @@ from pytest_inferbench.judgement.comparison import PERCENTILES
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.slo import SLO, SloCheck
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.units import parse_fraction, parse_seconds
 
 __all__ = ["Impact", "Resilience", "check_resilience", "impact_of", "outage_of"]
@@ -182,7 +182,7 @@ def _check(metric: str, values: list[float], limit: float, requests: int, alpha:
         estimate, low, high = float(np.median(values)), min(values), math.inf
         reasons = (f"{never} of {len(values)} runs ended before latencies were inside the SLO again",)
     else:
-        mean = paired_mean(np.array(values))
+        mean = mean_of_values(np.array(values))
         low, high = mean.interval(alpha)
         estimate, low, high = mean.mean, max(0.0, low), high + 0.0  # not -0.0
     if len(values) < 2:

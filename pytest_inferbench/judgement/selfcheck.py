@@ -13,7 +13,7 @@ from scipy import optimize, special
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.comparison import compare, compare_family
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.pairing import pair_up, read_side
+from pytest_inferbench.judgement.pairing import pair_up, read_runs
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.units import format_fraction
 
@@ -105,7 +105,7 @@ def self_check(
     rng: np.random.Generator,
 ) -> SelfCheck | None:
     """Judge pairs of runs of the same service; None with fewer than three pairs, or where a metric is not finite."""
-    pairs = pair_up(read_side(one, "reference"), read_side(other, "candidate")).pairs
+    pairs = pair_up(read_runs(one, "reference"), read_runs(other, "candidate")).pairs
     if len(pairs) < 3:
         return None
     noise = []
@@ -158,14 +158,13 @@ def _noise(metric: str, logs: NDArray[np.float64], repeats: int, margin: float, 
 def detectable(sd: float, pairs: int, *, margin: float, alpha: float) -> float:
     """Return the smallest slowdown that the t bound of ``pairs`` pairs puts above the margin with 90 % probability.
 
-    ``sd``: of the log ratio within a pair. Noncentral t (Johnson and Welch 1940), at alpha / 2 below 8 pairs, as the
-    decision rule has it at its strictest. Infinite with fewer than two pairs.
+    ``sd``: of the log ratio within a pair. Noncentral t (Johnson and Welch 1940). Infinite with fewer than two
+    pairs.
     """
     if pairs < 2:
         return math.inf
     degrees = pairs - 1
-    level = alpha / 2 if pairs < 8 else alpha
-    critical = -float(special.stdtrit(degrees, level))
+    critical = -float(special.stdtrit(degrees, alpha))
 
     def lacking(shift: float) -> float:
         return float(special.nctdtr(degrees, shift, critical)) - (1 - _POWER)

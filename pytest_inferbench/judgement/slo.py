@@ -15,10 +15,10 @@ from pytest_inferbench.judgement.comparison import PERCENTILES
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.bootstrap import bootstrap_interval
-from pytest_inferbench.stats.paired import paired_mean
+from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.proportions import clopper_pearson
 from pytest_inferbench.stats.quantiles import quantile, samples_needed
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.units import parse_fraction, parse_rate, parse_seconds
 from pytest_inferbench.workload.seeds import stream
 
@@ -135,7 +135,7 @@ def _percentile_doubts(runs: list[Run], metric: str, alpha: float) -> list[str]:
     if n < needed:
         longer = needed / n
         doubts.append(f"{metric} needs at least {needed} requests, got {n}: a run {longer:.1f} times as long, or more")
-    rising = sum(backlog(run.latencies).rising for run in runs)
+    rising = sum(saturation(run.latencies).rising for run in runs)
     if 2 * rising > len(runs):
         which = "the run" if len(runs) == 1 else f"{rising} of {len(runs)} runs"
         doubts.append(f"latency still rises at the end of {which}: {metric} describes its length; lower the rate")
@@ -162,7 +162,7 @@ def _percentile(runs: list[Run], p: float, alpha: float) -> tuple[float, tuple[f
         return float(np.sort(figures)[figures.size // 2]), (float(figures.min()), math.inf)
     if (figures <= 0).any():
         return float(figures.mean()), (float(figures.min()), float(figures.max()))
-    estimate = paired_mean(np.log(figures))
+    estimate = mean_of_values(np.log(figures))
     low, high = estimate.interval(alpha)
     return math.exp(estimate.mean), (math.exp(low), math.exp(min(high, 700.0)))
 
@@ -172,7 +172,7 @@ def _error_rate(runs: list[Run], alpha: float) -> tuple[float, tuple[float, floa
     low, high = clopper_pearson(sum(int(f.sum()) for f in failed), sum(f.size for f in failed), alpha)
     rates = np.array([f.mean() for f in failed])
     if len(runs) > 1:
-        wide = paired_mean(rates).interval(alpha)
+        wide = mean_of_values(rates).interval(alpha)
     else:
         # Failures come in clusters: the exact interval takes them for independent, so the wider one counts.
         series = failed[0].astype(np.float64)
@@ -183,7 +183,7 @@ def _error_rate(runs: list[Run], alpha: float) -> tuple[float, tuple[float, floa
 def _throughput(runs: list[Run], alpha: float) -> tuple[float, tuple[float, float]]:
     figures = np.array([run.throughput for run in runs])
     if len(runs) > 1 and np.isfinite(figures).all():
-        estimate = paired_mean(figures)
+        estimate = mean_of_values(figures)
         low, high = estimate.interval(alpha)
         return estimate.mean, (max(0.0, low), high)
     run, figure = runs[0], float(figures[0])

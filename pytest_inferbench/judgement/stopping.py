@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.judgement.comparison import METRICS, Comparison, compare_family
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.pairing import Side, pair_up, read_side
+from pytest_inferbench.judgement.pairing import Runs, pair_up, read_runs
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.sequential import nominal_levels
 
@@ -36,8 +36,8 @@ class SequentialDecision:
 
 
 def sequential_decision(
-    reference: Side,
-    candidate: Side,
+    reference: Runs,
+    candidate: Runs,
     *,
     metrics: Sequence[str],
     margin: float = 0.05,
@@ -156,7 +156,7 @@ class Plan:
             return Stop(self.alpha, f"the budget ended after {pairs} of {self.most} runs") if spent else None
         if pairs not in self.looks and not spent:
             return None
-        paired = len(pair_up(read_side(reference, "reference"), read_side(candidate, "candidate")).pairs)
+        paired = len(pair_up(read_runs(reference, "reference"), read_runs(candidate, "candidate")).pairs)
         if paired != pairs:  # a stored baseline of other seeds or payloads: nothing to look at in between
             return Stop(self.alpha) if last or spent else None
         decision = sequential_decision(

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.events import Progress
-from pytest_inferbench.loadgen import local
+from pytest_inferbench.loadgen import processes
 from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import serialize
-from pytest_inferbench.loadgen.progress import Tally
+from pytest_inferbench.loadgen.progress import ProgressSum
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
 from pytest_inferbench.runs.run import ClockOffset, Run
@@ -110,11 +110,11 @@ class LoadGenerator:
         clocks: tuple[ClockOffset, ...] = ()
         report: Callable[[int, Mapping[str, object]], None] = _ignore
         if self._on_progress is not None:
-            report = Tally(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
+            report = ProgressSum(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
         if not len(work.bodies):
             result = _nothing()
         elif isinstance(self.generators, int):
-            result = await local.drive(work, self.generators, report)
+            result = await processes.drive(work, self.generators, report)
         else:
             result, clocks = await _cluster_drive()(work, self.generators, report)
         arrays = result.arrays

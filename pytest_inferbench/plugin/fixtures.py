@@ -1,4 +1,8 @@
-"""The fixtures: the service, the paper's three workloads, and what a user's conftest may override."""
+"""The fixtures: the service, the paper's three workloads, and what a user's conftest may override.
+
+The service lives as long as the session. A workload is made for each test, since each folder may override what it is
+made of: the payloads and the target.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ def inference_payloads() -> PayloadSource:
     return [None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def workload(
     request: pytest.FixtureRequest, inference_target: Target, inference_payloads: PayloadSource
 ) -> Callable[..., BoundWorkload]:
@@ -102,7 +106,7 @@ def workload(
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def capacity(
     request: pytest.FixtureRequest, inference_target: Target, inference_payloads: PayloadSource
 ) -> CapacityFinder:
@@ -113,19 +117,19 @@ def capacity(
     return CapacityFinder(settings.endpoint(inference_target), inference_payloads, settings.project.warmup)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def steady(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """Independent users at a moderate rate: exponential gaps."""
     return workload("steady")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bursty(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """The same mean rate in bursts: gamma gaps with a coefficient of variation of 3."""
     return workload("bursty")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def high_intensity(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """Exponential gaps at a rate that a plain service does not sustain."""
     return workload("high_intensity")

@@ -14,7 +14,7 @@ from pytest_inferbench.plugin.settings import Settings
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_inferbench.report.annotations import Failure
+    from pytest_inferbench.report.annotations import FailedTest
 
 __all__ = ["Reporting"]
 
@@ -26,7 +26,7 @@ class Reporting:
         self._config = config
         self._records: list[dict[str, Any]] = []
         self._capacities: list[dict[str, Any]] = []
-        self._failures: list[Failure] = []
+        self._failures: list[FailedTest] = []
         self._rerun: set[tuple[str, int]] = set()
         self._trouble: list[str] = []
         self._written: list[Path] = []
@@ -181,9 +181,9 @@ def describe(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _failure(report: pytest.TestReport, root: Path) -> Failure:
+def _failure(report: pytest.TestReport, root: Path) -> FailedTest:
     """Return where a test failed and what its verdicts say; the line of the assert if it lies in the test's file."""
-    from pytest_inferbench.report.annotations import Failure
+    from pytest_inferbench.report.annotations import FailedTest
 
     file, line, _ = report.location
     path, number = root / file, (line or 0) + 1
@@ -193,4 +193,4 @@ def _failure(report: pytest.TestReport, root: Path) -> Failure:
     records: list[dict[str, Any]] = getattr(report, "inferbench", {}).get("measurements", [])
     failing = [verdict["explanation"] for record in records for verdict in record["verdicts"] if not verdict["passed"]]
     message = "\n\n".join(failing) or (crash.message if crash is not None else report.longreprtext)
-    return Failure(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)
+    return FailedTest(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)

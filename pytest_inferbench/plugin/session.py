@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_inferbench.harness.trial import Procedure
     from pytest_inferbench.judgement.measurement import Measurement
     from pytest_inferbench.judgement.verdict import Verdict
-    from pytest_inferbench.storage.resume_cache import Kept
+    from pytest_inferbench.storage.resume_cache import ResumeCache
 
 __all__ = ["PROCEDURE", "SESSION", "InferbenchSession"]
 
@@ -53,7 +53,7 @@ class InferbenchSession:
         self._complete: list[Measured | CapacityFound] = []
         self._systems: Systems | None = None
         self._history: History | None = None
-        self._resume_cache: Kept | None = None
+        self._resume_cache: ResumeCache | None = None
         self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
@@ -169,7 +169,7 @@ class InferbenchSession:
         from pytest_inferbench.machine.lock import MachineLock
         from pytest_inferbench.machine.probe import describe_environment
         from pytest_inferbench.storage.baselines import BaselineStore
-        from pytest_inferbench.storage.resume_cache import Kept, state_of_files
+        from pytest_inferbench.storage.resume_cache import ResumeCache, state_of_files
 
         settings = self.settings
         self._systems = Systems(
@@ -184,7 +184,7 @@ class InferbenchSession:
         environment = describe_environment(settings.root)
         state = state_of_files(settings.root, without=settings.storage)
         folder = None if self._cache is None else self._cache.mkdir("inferbench")
-        self._resume_cache = Kept(folder, repr((environment, state)), resuming=settings.resume)
+        self._resume_cache = ResumeCache(folder, repr((environment, state)), resuming=settings.resume)
         self._history = History()
         self._history.begin(self._test, self._node)
         return Harness(

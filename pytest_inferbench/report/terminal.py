@@ -64,7 +64,7 @@ def summary(records: Sequence[Record], capacities: Sequence[Record] = (), *, alp
     if records or capacities:
         yield (Span(confidence(records, alpha), "light"),)
     if records or not capacities:
-        yield from _tally(records)
+        yield from _count_outcomes(records)
 
 
 def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterator[Line]:
@@ -208,18 +208,18 @@ def _selfcheck(check: Record) -> Iterator[Line]:
     yield (Span(f"{'':<17}false alarms: {alarms} of {draws} comparisons drawn from these {check['pairs']} pairs"),)
 
 
-def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:
+def _rows(name: str, system: Record, *, style: str) -> Iterator[Line]:
     """Yield the estimates, and under them their intervals."""
-    figures = side["figures"]
+    figures = system["figures"]
     estimates = "".join(f"{_seconds(figures[column]['estimate']):>{_FIGURE}}" for column in _COLUMNS)
-    failed = side["failed"]
+    failed = system["failed"]
     rate = figures["throughput"]["estimate"]
     yield (
-        Span(f"{_cut(name, _NAME - 1):<{_NAME}}{side['requests']:>6}", style),
+        Span(f"{_cut(name, _NAME - 1):<{_NAME}}{system['requests']:>6}", style),
         Span(f"{failed:>7}", "red" if failed else style),
-        Span(f"{estimates}{_rate(rate):>10}{_seconds(side['issue_delay']['p99']):>9}", style),
+        Span(f"{estimates}{_rate(rate):>10}{_seconds(system['issue_delay']['p99']):>9}", style),
     )
-    runs = len(side["runs"])
+    runs = len(system["runs"])
     intervals = "".join(f"{_interval(figures[column]['interval']):>{_FIGURE}}" for column in _COLUMNS)
     boots = f"  {runs} {'run' if runs == 1 else 'runs'}"
     yield (Span(f"{boots:<{_NAME + 13}}{intervals}", "light"),)
@@ -263,7 +263,7 @@ def _shorten(check: Record) -> str:
     return whole if len(whole) <= _CHECK else figures
 
 
-def _tally(records: Sequence[Record]) -> Iterator[Line]:
+def _count_outcomes(records: Sequence[Record]) -> Iterator[Line]:
     verdicts = [verdict for record in records for verdict in record["verdicts"]]
     checks = [check for verdict in verdicts for check in verdict["checks"]]
     outcomes = Counter(check["outcome"] for check in checks)

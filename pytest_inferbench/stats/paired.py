@@ -1,141 +1,124 @@
-"""What a handful of paired differences say about their mean. One number per pair; only pairs are replicates."""
+"""What a handful of runs say about a mean, or about a change between two sides. Only runs are replicates."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["PairedMean", "median_interval", "paired_mean", "pairs_to_decide"]
+__all__ = ["MeanEstimate", "mean_of_changes", "mean_of_values", "median_interval", "pairs_to_decide"]
 
-#: Differences that agree to this much are equal: what is left is the rounding of floating-point logarithms.
+#: Figures that agree to this share of their size are equal: what is left is the rounding of floating-point numbers.
 _ROUNDING = 1e-12
 
-#: From this many pairs on the t bound needs no second opinion.
-_ENOUGH = 8
+#: A preliminary test of "the figures of a pair vary independently" at this level decides how a change is judged
+#: where the requests themselves do not show that the pairs share anything.
+_AGREEMENT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class PairedMean:
-    """Inference on the mean of n paired differences; zero is "no change". ``values``: shape (n,), finite, n >= 1.
+class MeanEstimate:
+    """Student's t inference: (mean - truth) / se has ``df`` degrees of freedom. ``n``: runs, or pairs of runs."""
 
-    Both ends of the interval are Student's t bounds (n - 1 df), except that with fewer than 8 pairs an end which
-    excludes "no change" must earn it twice: it stands if the signed ranks (Wilcoxon, which no single odd pair can
-    carry) agree at alpha, else it is held to alpha / 2, though never moved past zero. The interval contains the
-    plain t interval, so it covers at least as often. Few pairs are where chance makes a standard deviation small
-    and so convicts the innocent: false alarms of simulated unchanged services fall by a third to a half, and power
-    hardly moves, because a real change shows in every pair. From 8 pairs on the plain bound already keeps it.
-    """
-
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values or not all(math.isfinite(value) for value in self.values):
-            raise ValueError("paired differences must be finite, and at least one")
-
-    @property
-    def n(self) -> int:
-        """Number of pairs."""
-        return len(self.values)
-
-    @property
-    def mean(self) -> float:
-        """Mean difference."""
-        return math.fsum(self.values) / self.n
+    mean: float
+    se: float
+    df: float
+    n: int
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the differences (n - 1); 0 where they differ by rounding only."""
-        if self.n < 2:
-            return 0.0
-        sd = math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
-        return sd if sd > _ROUNDING * max(1.0, abs(self.mean)) else 0.0
-
-    @property
-    def se(self) -> float:
-        """Standard error of the mean."""
-        return self.sd / math.sqrt(self.n)
+        """Standard deviation of one run's figure, or of one pair's change."""
+        return self.se * math.sqrt(self.n)
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Return the two-sided 1 - 2 alpha interval of the mean (conservative, see the class)."""
+        """Return the two-sided 1 - 2 alpha interval of the mean; unbounded for n = 1."""
         if self.n < 2:
             return -math.inf, math.inf
-        return self._lower(alpha), -self._mirror()._lower(alpha)
+        half = -float(special.stdtrit(self.df, alpha)) * self.se
+        return self.mean - half, self.mean + half
 
     def p_above(self, threshold: float) -> float:
-        """Return the one-sided p-value of "the mean is at most ``threshold``", 0 or more: the least alpha whose
-        interval lies above it."""
-        if threshold < 0:
-            raise ValueError("p_above judges a change for the worse: the threshold must not be negative")
+        """Return the one-sided p-value of "the mean is at most ``threshold``"."""
         if self.n < 2:
             return 1.0
-        t = self._t_p(threshold)
-        if self.n >= _ENOUGH:
-            return t
-        return min(1.0, 2 * t, max(t, _signed_rank_p(np.array(self.values) - threshold)))
-
-    def p_below(self, threshold: float) -> float:
-        """Return the one-sided p-value of "the mean is at least ``threshold``", which must be 0 or less."""
-        return self._mirror().p_above(-threshold)
-
-    def _mirror(self) -> PairedMean:
-        return PairedMean(tuple(-value for value in self.values))
-
-    def _t_p(self, threshold: float) -> float:
         gap = self.mean - threshold
         if self.se == 0:
-            return 0.0 if gap > _ROUNDING else 1.0
-        return float(special.stdtr(self.n - 1, -gap / self.se))
+            return 0.0 if gap > _ROUNDING * max(abs(self.mean), abs(threshold)) else 1.0
+        return float(special.stdtr(self.df, -gap / self.se))
 
-    def _lower(self, alpha: float) -> float:
-        plain = self.mean - _t_quantile(alpha, self.n - 1) * self.se
-        if plain <= 0 or self.n >= _ENOUGH:
-            return plain
-        strict = self.mean - _t_quantile(alpha / 2, self.n - 1) * self.se
-        ranks = _signed_rank_bound(np.array(self.values), alpha)
-        return max(0.0, min(plain, max(strict, ranks)))
+    def p_below(self, threshold: float) -> float:
+        """Return the one-sided p-value of "the mean is at least ``threshold``"."""
+        return MeanEstimate(-self.mean, self.se, self.df, self.n).p_above(-threshold)
 
 
-def paired_mean(differences: NDArray[np.float64]) -> PairedMean:
-    """Return inference on finite paired differences, shape (n,), n >= 1."""
-    return PairedMean(tuple(float(value) for value in differences))
+def mean_of_values(values: NDArray[np.float64]) -> MeanEstimate:
+    """Return inference on the mean of figures of single runs, shape (n,), n >= 1, finite: Student's t, n - 1 df.
+
+    It knows no unit and no zero: c times the values have c times the interval, and values moved by c have the
+    interval moved by c.
+    """
+    figures = _finite(values)
+    n = figures.size
+    variance = _variance(figures, float(np.abs(figures).max()))
+    return MeanEstimate(float(figures.mean()), math.sqrt(variance / n), max(n - 1.0, 1.0), n)
 
 
-def _t_quantile(alpha: float, df: int) -> float:
-    """Return the value that Student's t exceeds with probability ``alpha``."""
-    return -float(special.stdtrit(df, alpha))
+def mean_of_changes(
+    before: NDArray[np.float64], after: NDArray[np.float64], *, shared: bool | None = None
+) -> MeanEstimate:
+    """Return inference on the mean of ``after - before``, figures of n pairs of runs, each of shape (n,), finite.
+
+    The estimate is the mean difference; the rule below says how it varies. It looks at how figures vary and
+    correlate, never at the difference of their means.
+
+    - ``shared``: the runs of a pair share what moves their figures (schedule, payloads). Their difference varies
+      less than two independent runs would, so its own variance counts, with n - 1 degrees of freedom. Where that
+      comes out above the variance of two independent runs, the component that pairs share is estimated as negative:
+      it is then taken as zero, and the variances of the two sides are added (the usual treatment of variance
+      components, Searle, Casella and McCulloch 1992, section 3.5).
+    - Not ``shared``: two independent samples, hence Welch's interval (1947), whose degrees of freedom are up to
+      2 (n - 1). Pairing would halve them and bring nothing.
+    - None: not known. Welch's, unless an F test at 2 % shows that the figures of a pair go together (the variance of
+      their sums over that of their differences): then as ``shared``. Sums and differences of normal figures of equal
+      variance are independent, so of unshared pairs the test leads one comparison in fifty astray.
+
+    Unit-free as `mean_of_values` is.
+    """
+    first, second = _finite(before), _finite(after)
+    if first.size != second.size:
+        raise ValueError(f"pairs need as many figures before as after, got {first.size} and {second.size}")
+    n = first.size
+    size = float(max(np.abs(first).max(), np.abs(second).max()))
+    change = second - first
+    paired = _variance(change, size)
+    sides = _variance(first, size), _variance(second, size)
+    apart = sum(sides)
+    together = bool(shared)
+    if shared is None and n >= 2:
+        together = _variance(first + second, size) > float(special.fdtri(n - 1, n - 1, 1 - _AGREEMENT)) * paired
+    if together:
+        variance, df = min(paired, apart), n - 1.0
+    else:
+        variance, df = apart, (apart**2 * (n - 1) / sum(s**2 for s in sides) if apart else n - 1.0)
+    return MeanEstimate(float(change.mean()), math.sqrt(variance / n), max(df, 1.0), n)
 
 
-def _walsh(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the n (n + 1) / 2 averages of two values, each with itself too, in ascending order."""
-    rows, columns = np.triu_indices(values.size)
-    return np.sort((values[rows] + values[columns]) / 2)
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    figures = np.asarray(values, dtype=np.float64)
+    if figures.ndim != 1 or figures.size == 0 or not np.isfinite(figures).all():
+        raise ValueError("figures must be finite, at least one, in one dimension")
+    return figures
 
 
-@lru_cache(maxsize=64)
-def _signed_rank_cdf(n: int) -> tuple[float, ...]:
-    """Return P(W <= w) for w = 0 .. n (n + 1) / 2 of Wilcoxon's (1945) signed-rank statistic, exactly."""
-    ways = np.ones(1)
-    for rank in range(1, n + 1):
-        ways = 0.5 * (np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0)))
-    return tuple(np.minimum(np.cumsum(ways), 1.0).tolist())
-
-
-def _signed_rank_p(values: NDArray[np.float64]) -> float:
-    """Return the one-sided p-value of "symmetric about zero or less"; a Walsh average of zero counts against."""
-    against = int((_walsh(values) <= _ROUNDING).sum())
-    return _signed_rank_cdf(values.size)[against]
-
-
-def _signed_rank_bound(values: NDArray[np.float64], alpha: float) -> float:
-    """Return the lower 1 - alpha bound of the centre: the Walsh average that the test inverts to (Tukey 1949)."""
-    k = bisect_right(_signed_rank_cdf(values.size), alpha)
-    return float(_walsh(values)[k - 1]) if k else -math.inf
+def _variance(values: NDArray[np.float64], size: float) -> float:
+    """Return the sample variance; 0 where the values differ by the rounding of numbers of that ``size`` only."""
+    if values.size < 2:
+        return 0.0
+    variance = float(values.var(ddof=1))
+    return variance if math.sqrt(variance) > _ROUNDING * size else 0.0
 
 
 def median_interval(differences: NDArray[np.float64], alpha: float) -> tuple[float, float, float]:
@@ -156,16 +139,16 @@ def median_interval(differences: NDArray[np.float64], alpha: float) -> tuple[flo
     return median, float(ordered[k - 1]), float(ordered[n - k])
 
 
-def pairs_to_decide(estimate: PairedMean, threshold: float, alpha: float, *, most: int = 1000) -> int | None:
+def pairs_to_decide(estimate: MeanEstimate, threshold: float, alpha: float, *, most: int = 1000) -> int | None:
     """Return how many more pairs would put ``threshold`` outside the interval, if the mean and sd stay as they are.
 
     None if more than ``most`` pairs in all would be needed: the mean lies too close to the threshold.
     """
     gap = abs(estimate.mean - threshold)
-    if gap <= _ROUNDING:
+    if estimate.n < 2 or gap <= _ROUNDING * max(abs(estimate.mean), abs(threshold)):
         return None
-    sizes = np.arange(max(estimate.n, 2), most + 1)
-    strict = (estimate.mean > threshold) & (sizes < _ENOUGH)
-    half = -special.stdtrit(sizes - 1, np.where(strict, alpha / 2, alpha)) * estimate.sd / np.sqrt(sizes)
+    sizes = np.arange(estimate.n, most + 1)
+    df = estimate.df * (sizes - 1) / (estimate.n - 1)
+    half = -special.stdtrit(df, alpha) * estimate.sd / np.sqrt(sizes)
     enough = np.flatnonzero(half < gap)
     return int(sizes[enough[0]]) - estimate.n if enough.size else None

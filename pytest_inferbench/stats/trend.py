@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.stats.quantiles import quantile
 
-__all__ = ["Backlog", "backlog"]
+__all__ = ["Saturation", "saturation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class Saturation:
     """``tau``: Kendall's rank correlation of time and the fast latencies of each stretch, in [-1, 1].
     ``growth``: the fast latencies of the last stretches over those of the quietest one. ``rising``: the verdict."""
 
@@ -22,9 +23,9 @@ class Backlog:
     rising: bool
 
 
-def backlog(
+def saturation(
     latencies: NDArray[np.float64], *, stretches: int = 10, least_tau: float = 0.8, least_growth: float = 3.0
-) -> Backlog:
+) -> Saturation:
     """Judge latencies in arrival order, shape (n,); +inf marks failed requests, which are ignored here.
 
     The run is cut into ``stretches`` of equal length and each is described by its lower decile. After a burst a
@@ -37,13 +38,34 @@ def backlog(
     """
     finite = latencies[np.isfinite(latencies)]
     if finite.size < 5 * stretches:
-        return Backlog(0.0, 1.0, False)
-    lows = np.array([quantile(part, 0.1) for part in np.array_split(finite, stretches)])
+        return Saturation(0.0, 1.0, False)
+    lows = _lower_deciles(finite, stretches)
     lowest, late = float(lows.min()), float(lows[-2:].min())
     if lowest <= 0 or np.ptp(lows) == 0:
-        return Backlog(0.0, 1.0, False)
-    earlier, later = np.triu_indices(stretches, 1)
+        return Saturation(0.0, 1.0, False)
+    earlier, later = _pairs(stretches)
     tau = float(np.sign(lows[later] - lows[earlier]).mean())
     never_idle = float(lows[stretches // 2 :].min()) >= least_growth * lowest
     outgrown = late > quantile(finite[: finite.size // 2], 0.9)
-    return Backlog(tau, late / lowest, tau >= least_tau and never_idle and outgrown)
+    return Saturation(tau, late / lowest, tau >= least_tau and never_idle and outgrown)
+
+
+@lru_cache(maxsize=8)
+def _pairs(stretches: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of every earlier and later stretch."""
+    earlier, later = np.triu_indices(stretches, 1)
+    return earlier, later
+
+
+def _lower_deciles(values: NDArray[np.float64], stretches: int) -> NDArray[np.float64]:
+    """Return the lower decile of each stretch, as `quantile` has it; the first ones hold one value more if need be."""
+    size, longer = divmod(values.size, stretches)
+    cut = longer * (size + 1)
+    lows = []
+    for part in (values[:cut].reshape(longer, size + 1), values[cut:].reshape(stretches - longer, size)):
+        rows = np.sort(part, axis=1)
+        position = 0.1 * (rows.shape[1] - 1)
+        low = int(position + 1e-9)
+        above = rows[:, min(low + 1, rows.shape[1] - 1)]
+        lows.append(rows[:, low] + (above - rows[:, low]) * max(position - low, 0.0))
+    return np.concatenate(lows)

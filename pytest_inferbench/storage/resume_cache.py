@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Kept", "state_of_files"]
+__all__ = ["ResumeCache", "state_of_files"]
 
-_FORGOTTEN_SECONDS = 7 * 86_400
+_EXPIRY_SECONDS = 7 * 86_400
 
 
-class Kept:
+class ResumeCache:
     """Values under names in a folder of pytest's cache, which nobody else writes to: they are pickled.
 
     A value is found again only by a session that says ``resuming`` and whose ``identity`` (environment, files of the
-    project) is the same: runs of two versions are never mixed. Without a ``folder`` nothing is kept.
+    project) is the same: runs of two versions are never mixed. Without a ``folder`` nothing is stored.
     """
 
     def __init__(self, folder: Path | None, identity: str = "", *, resuming: bool = False) -> None:
@@ -42,7 +42,7 @@ class Kept:
         return value
 
     def store(self, value: object, *name: object) -> None:
-        """Keep ``value``, whole or not at all; a full disk costs the chance to resume and nothing else."""
+        """Store ``value``, whole or not at all; a full disk costs the chance to resume and nothing else."""
         path = self._path(name)
         if path is None:
             return
@@ -55,13 +55,13 @@ class Kept:
         self._used.add(path)
 
     def forget(self) -> None:
-        """Remove what this session kept or took up, since it is done; and what nobody came back for in a week."""
+        """Remove what this session stored or loaded, since it is done; and what is older than a week."""
         for path in self._used:
             path.unlink(missing_ok=True)
         self._used.clear()
         if self._folder is not None:
             for path in self._folder.iterdir():
-                if time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
+                if time.time() - path.stat().st_mtime > _EXPIRY_SECONDS:
                     path.unlink(missing_ok=True)
 
     def _path(self, name: tuple[object, ...]) -> Path | None:

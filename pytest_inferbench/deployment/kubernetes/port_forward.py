@@ -39,7 +39,7 @@ class PortForward:
         """False once it has ended."""
         return self._process.poll() is None
 
-    def said(self) -> str:
+    def last_line(self) -> str:
         """Return the last line that it printed."""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")

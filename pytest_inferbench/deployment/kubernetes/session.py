@@ -27,9 +27,9 @@ _CONTENTS = "deployments,statefulsets,daemonsets,replicasets,jobs,cronjobs,pods,
 
 
 class ClusterSession:
-    """The name of this session in clusters, and its promises to clean up.
+    """The name of this session in clusters, and the commands that clean up after it.
 
-    A small process of its own keeps the promises when the session is gone without having kept them itself.
+    A helper process runs the commands that are left when the session ends, whatever the cause.
     """
 
     def __init__(self) -> None:
@@ -47,13 +47,13 @@ class ClusterSession:
         self._boots += 1
         return f"{self.run}-{self._boots}"
 
-    def promise(self, key: str, command: Sequence[str], *, unless: Sequence[str] = ()) -> None:
-        """Have ``command`` run at the end of this session, unless ``unless`` prints something, or it is kept before."""
-        self._tell({"key": key, "command": list(command), **({"unless": list(unless)} if unless else {})})
+    def register_cleanup(self, key: str, command: Sequence[str], *, unless: Sequence[str] = ()) -> None:
+        """Run ``command`` at the end of this session, unless it is withdrawn before or ``unless`` prints something."""
+        self._send({"key": key, "command": list(command), **({"unless": list(unless)} if unless else {})})
 
-    def kept(self, key: str) -> None:
-        """Take a promise back: it is done."""
-        self._tell({"key": key})
+    def withdraw_cleanup(self, key: str) -> None:
+        """Withdraw a command: what it would remove is gone."""
+        self._send({"key": key})
 
     def require_namespace(self, kubectl: Kubectl, manifest: Manifest | None) -> None:
         """See that the namespace is there. One that this session makes is removed at its end, if nothing else is in it.
@@ -82,7 +82,7 @@ class ClusterSession:
         self._make_namespace(kubectl, manifest)
 
     def close(self) -> None:
-        """Keep what is promised and wait until it is done."""
+        """Run the commands that are left and wait until they are done."""
         if self._helper is None:
             return
         if self._helper.stdin is not None:
@@ -103,14 +103,14 @@ class ClusterSession:
         mine = f"{RUN_LABEL}={self.run},kubernetes.io/metadata.name={name}"
         others = kubectl.command("get", _CONTENTS, f"--selector={RUN_LABEL}!={self.run}", "--output=name")
         remove = kubectl.command("delete", "namespaces", f"--selector={mine}", "--timeout=120s", namespaced=False)
-        self.promise(f"namespace {name}", remove, unless=others)
+        self.register_cleanup(f"namespace {name}", remove, unless=others)
         try:
             kubectl.run("create", "--filename=-", stdin=json.dumps(made), namespaced=False)
         except ClusterError as error:
             if "(AlreadyExists)" not in error.refusal:
                 raise
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         if self._helper is None:
             self._helper = subprocess.Popen(
                 helper_command("clean-up"),

@@ -23,7 +23,7 @@ _READ_SECONDS = 10.0
 class _Look:
     pods: Mapping[str, Manifest]
     used: Mapping[str, Mapping[str, float | None]]
-    told: frozenset[tuple[str, int]]
+    events: frozenset[tuple[str, int]]
 
 
 class ClusterWatch:
@@ -38,8 +38,8 @@ class ClusterWatch:
         """Return what each pod used since, and what happened, one line each."""
         first, last = self._first, self._look()
         pods = tuple(_between(name, first, last) for name in sorted({**first.pods, **last.pods}))
-        new = [event for event in self._events if _identity(event) not in first.told]
-        return pods, tuple(state.told(new))
+        new = [event for event in self._events if _identity(event) not in first.events]
+        return pods, tuple(state.describe_events(new))
 
     def _look(self) -> _Look:
         try:

@@ -183,7 +183,7 @@ def test_a_long_run_is_thinned_out_and_says_so() -> None:
     """A plot holds no more dots than eyes can tell apart; the page says which are drawn, and of how many."""
     long = run(n=8_000)
     page = html([record(measurement(runs=(long,)))], settings=SETTINGS)
-    assert "n = 8000 requests on each side shown" in page
+    assert "n = 8000 requests on each system shown" in page
     assert "Every 6th request is drawn." in page
     assert len(page.encode()) < 400_000
 
