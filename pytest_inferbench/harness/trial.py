@@ -17,7 +17,7 @@ from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
 from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Observer, Progress, Ready
-from pytest_inferbench.harness.warmup import warm_up, warming_target
+from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.judgement.validity import Finding, examine
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
@@ -137,8 +137,7 @@ async def run_trial(
         disruptor = Disruptor(load.disruptions, service)
         root = (lambda: service.pid or 0) if here else None
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
-            warmer = LoadGenerator(warming_target(endpoint, service))
-            findings = await steps.warm_up(warmer, bodies, service, observe, load.warmup)
+            findings = await steps.warm_up(LoadGenerator(endpoint), bodies, service, observe, load.warmup)
             generator = load.options.generator(endpoint, disruptor.listen(observe))
             watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
             try:
