@@ -23,7 +23,7 @@ from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
 from pytest_inferbench.machine.speed import run_reference_computation
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.stats.quantiles import smooth_quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
 
@@ -171,8 +171,8 @@ async def run_trial(
             total=step.total,
             requests=len(run),
             failed=int(run.failed.sum()),
-            p50=quantile(latencies, 0.5),
-            p95=quantile(latencies, 0.95),
+            p50=smooth_quantile(latencies, 0.5),
+            p95=smooth_quantile(latencies, 0.95),
         )
     )
     return Trial(run, findings, disruptor.events())

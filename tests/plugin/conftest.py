@@ -22,9 +22,16 @@ from pytest_inferbench.plugin.session import PROCEDURE
 
 # pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
 # import.
-for _module in ("httpcore", "hypothesis", "scipy.stats", "psutil", "matplotlib.figure", "pytest_inferbench.harness.handles"):
+for _module in ("httpcore", "hypothesis", "scipy.stats", "psutil", "matplotlib.figure"):
     importlib.import_module(_module)
-for _module in ("deployment.local", "deployment.external", "report.record", "report.terminal", "report.json_result"):
+for _module in (
+    "harness.handles",
+    "deployment.local",
+    "deployment.external",
+    "report.record",
+    "report.terminal",
+    "report.json_result",
+):
     importlib.import_module(f"pytest_inferbench.{_module}")
 
 SERVICE = Path(__file__).with_name("loopback_service.py")
