@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_inferbench.judgement.estimate import PERCENTILES
-from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.outcome import Comparison, Outcome
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.combined import Combined, mean_of
 from pytest_inferbench.stats.quantiles import quantile, smooth_quantiles
 from pytest_inferbench.stats.replay import Replay, log_factor_that_gives, mm1_log_change, mm1_log_factor, replay
-
-if TYPE_CHECKING:
-    from pytest_inferbench.judgement.comparison import Comparison
 
 __all__ = ["MachineDrift", "discount", "machine_drift", "machine_that_explains"]
 
