@@ -26,7 +26,7 @@ def configure(bench: Bench, workers: int, warmup: str, **runtime: float) -> None
     bench.pytester.makepyfile(ONE_MEASUREMENT)
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_every_worker_is_warm_when_the_clock_starts(bench: Bench) -> None:
     """Two workers share a socket: each has answered many requests before the first one that is measured."""
     configure(bench, 2, "{ requests = 40 }")
@@ -40,7 +40,7 @@ def test_every_worker_is_warm_when_the_clock_starts(bench: Bench) -> None:
     assert not [finding for finding in measurement["findings"] if finding["rule"] == "workers-unseen"]
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_a_worker_that_takes_no_connection_is_named(bench: Bench) -> None:
     """One of two workers never accepts: the measurement says so, and is a result all the same."""
     configure(bench, 2, "{ requests = 8 }", idle=1)
@@ -52,7 +52,7 @@ def test_a_worker_that_takes_no_connection_is_named(bench: Bench) -> None:
     session.result.assert_outcomes(passed=1)
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_a_workload_may_say_what_the_project_does_not(bench: Bench) -> None:
     """Off for one workload: it sends what is measured and nothing else; the other one is warmed up."""
     bench.configure(tail="")
@@ -68,7 +68,7 @@ def test_a_workload_may_say_what_the_project_does_not(bench: Bench) -> None:
     assert len(bench.requests) > measured + sum(run["requests"] for run in measurement["runs"]) + 60
 
 
-@pytest.mark.usefixtures("_real_examiner")
+@pytest.mark.usefixtures("_real_examination")
 def test_the_plan_counts_the_warm_up_as_it_was_seen(bench: Bench) -> None:
     """Before the first session it is guessed; afterwards the seconds it took are remembered, and none if it is off."""
     bench.configure(head=f"command = {json.dumps([sys.executable, 'loopback_service.py', '{port}'])}\nwarmup = '45s'")
