@@ -78,6 +78,10 @@ class Service:
     def __post_init__(self) -> None:
         self.served = [0] * self.worker_count
 
+    def without_keep_alive(self) -> Service:
+        """Return itself: connections take no time here."""
+        return self
+
     def log_tail(self) -> str:
         """Return nothing: no service of a simulation fails."""
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,14 +62,12 @@ def watched_connections(pid: int, port: int, deployed: int) -> Iterator[Connecte
     ended = threading.Event()
 
     def watch() -> None:
-        looks = 0
-        while not ended.wait(_INTERVAL_SECONDS):
-            looks += 1
+        for looks in itertools.count(1):
+            workers.look(port)
+            if len(workers.connected) >= deployed or ended.wait(_INTERVAL_SECONDS):
+                return
             if looks % _LOOKS_PER_SEARCH == 0:
                 workers.search(pid, port)
-            workers.look(port)
-            if len(workers.connected) >= deployed:
-                return
 
     thread = threading.Thread(target=watch, name="inferbench-connections", daemon=True)
     thread.start()

@@ -14,7 +14,6 @@ from pytest_inferbench.config.warmup import WarmUpPlan
 from pytest_inferbench.errors import CapacityError, ConfigurationError
 from pytest_inferbench.events import Booting, Observer, Probed
 from pytest_inferbench.harness.trial import LoadOptions, Procedure, System
-from pytest_inferbench.harness.warmup import warming_target
 from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.loadgen.payloads import serialize
@@ -127,8 +126,7 @@ class CapacitySearch:
                 await asyncio.to_thread(service.boot)
                 endpoint = self.target.at(service.url)
                 bodies = draw_payloads(self.payloads, _CLOSED_REQUESTS, self.seed)
-                warmer = LoadGenerator(warming_target(endpoint, service))
-                await self.procedure.warm_up(warmer, bodies, service, self.observe, self.warmup)
+                await self.procedure.warm_up(LoadGenerator(endpoint), bodies, service, self.observe, self.warmup)
                 if guess is None:
                     guess = _guess(await LoadGenerator(endpoint).issue_closed(bodies, concurrency=_CONCURRENCY))
                 low, high = await self._bisect(endpoint, slo, guess, number, probes)

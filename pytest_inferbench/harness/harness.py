@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from pytest_inferbench.events import Booting, CapacityFound, Measured, Observer, Waiting
+from pytest_inferbench.events import Booting, Waiting
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.history import History, Pair, PairLog
+from pytest_inferbench.harness.results import CapacityFound, Measured, Observer
 from pytest_inferbench.harness.stored_reference import read_reference, record_baseline
 from pytest_inferbench.harness.systems import Systems
 from pytest_inferbench.harness.trial import (

@@ -17,13 +17,13 @@ from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
 from pytest_inferbench.errors import ConfigurationError, LoadError
 from pytest_inferbench.events import Booting, BootProgress, Drained, Observer, Progress, Ready
-from pytest_inferbench.harness.warmup import warm_up, warming_target
+from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.judgement.validity import Finding, examine
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
 from pytest_inferbench.machine.speed import run_reference_computation
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.quantiles import quantile
+from pytest_inferbench.stats.quantiles import smooth_quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
 
@@ -137,8 +137,7 @@ async def run_trial(
         disruptor = Disruptor(load.disruptions, service)
         root = (lambda: service.pid or 0) if here else None
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
-            warmer = LoadGenerator(warming_target(endpoint, service))
-            findings = await steps.warm_up(warmer, bodies, service, observe, load.warmup)
+            findings = await steps.warm_up(LoadGenerator(endpoint), bodies, service, observe, load.warmup)
             generator = load.options.generator(endpoint, disruptor.listen(observe))
             watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
             try:
@@ -172,8 +171,8 @@ async def run_trial(
             total=step.total,
             requests=len(run),
             failed=int(run.failed.sum()),
-            p50=quantile(latencies, 0.5),
-            p95=quantile(latencies, 0.95),
+            p50=smooth_quantile(latencies, 0.5),
+            p95=smooth_quantile(latencies, 0.95),
         )
     )
     return Trial(run, findings, disruptor.events())

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
@@ -25,7 +25,7 @@ from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.settling import SpeedUp, speed_up
 
-__all__ = ["warm_up", "warming_target"]
+__all__ = ["warm_up"]
 
 #: A service that is up but not ready yet may fail so many requests per worker before that is an error.
 _FIRST, _FIRST_FAILING = 2, 22
@@ -43,11 +43,6 @@ _REACH_ROUNDS, _REACH_SECONDS, _REACH_MOST = 5, 0.5, 1000
 _NOTICED_SECONDS = 0.3
 
 
-def warming_target(endpoint: Target, service: Deployment) -> Target:
-    """Return ``endpoint`` as it is warmed up: with a connection per request where there are several workers."""
-    return replace(endpoint, keep_alive=False) if service.worker_count > 1 else endpoint
-
-
 async def warm_up(
     generator: LoadGenerator,
     bodies: Sequence[object],
@@ -60,8 +55,8 @@ async def warm_up(
     """Warm up every worker of ``service``, and batches, until requests are no faster than the same ones before.
 
     Three parts: one request at a time per worker until there is an answer; several at once per worker; blocks of the
-    same payloads, again one at a time per worker, so that only the service can make a block faster than the last.
-    ``generator`` sends to what :func:`warming_target` returns. ``plan`` bounds it; ``clock`` is the generator's.
+    same payloads, again one at a time per worker, so that only the service can make a block faster than the last. With
+    several workers each request of a block opens a connection. ``plan`` bounds it; ``clock`` is the generator's.
 
     Returns a finding "invalid" if the service still gets faster at the end, and one "service" if a worker took no
     connection. Raises DeploymentError if no request succeeds, or several in a row time out: there is nothing to
@@ -145,7 +140,7 @@ class _WarmUp:
             # The first may take half of the time, so that the second can be as long.
             limit = self.left / 2 if not self.blocks else self.left
             began = self.clock()
-            run = await self._send(count, lanes=1, limit=limit, first=0)
+            run = await self._send(count, lanes=1, limit=limit, first=0, fresh=self.workers > 1)
             took = (self.clock() - began) / 1e9
             self.blocks.append(np.where(run.failed, np.nan, run.service_time_ns / 1e9))
             if len(self.blocks) == 1:
@@ -176,12 +171,23 @@ class _WarmUp:
         return (_missed(len(workers.connected), workers.expected, self.sent),)
 
     async def _send(
-        self, count: int, *, lanes: int, limit: float | None = None, first: int | None = None, fatal: bool = True
+        self,
+        count: int,
+        *,
+        lanes: int,
+        limit: float | None = None,
+        first: int | None = None,
+        fresh: bool = False,
+        fatal: bool = True,
     ) -> Run:
-        """Send ``count`` requests per worker, ``lanes`` at a time; ``first``: which payload to begin with."""
+        """Send ``count`` requests per worker, ``lanes`` at a time; ``first``: which payload to begin with.
+
+        ``fresh``: a connection per request. ``fatal``: that all of them fail is an error.
+        """
         start = self.sent if first is None else first
         chosen = [self.bodies[(start + index) % len(self.bodies)] for index in range(count * self.workers)]
-        run = await self.generator.issue_closed(chosen, concurrency=lanes * self.workers, limit=limit)
+        generator = self.generator.without_keep_alive() if fresh else self.generator
+        run = await generator.issue_closed(chosen, concurrency=lanes * self.workers, limit=limit)
         issued = np.asarray(run.failure) != Failure.UNISSUED
         self.sent += int(issued.sum())
         self.observe(WarmingUp(requests=self.sent))

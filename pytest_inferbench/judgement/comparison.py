@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ValidationError
-from pytest_inferbench.judgement.effect import METRICS, PERCENTILES, TOLERANCE, Effect, estimate_effect, figures
+from pytest_inferbench.judgement.effect import TOLERANCE, Effect, estimate_effect, figures
+from pytest_inferbench.judgement.estimate import METRICS, PERCENTILES, run_figure, typical
 from pytest_inferbench.judgement.machine_drift import discount, machine_drift
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.pairing import Pairing, Runs, Sample, pair_up, read_runs
@@ -197,15 +198,18 @@ def _conclude(
         low, high, ratio = _exp(low), _exp(high), _exp(ratio)
     if metric == "throughput":
         low, high, ratio = _reciprocal(high), _reciprocal(low), _reciprocal(ratio)
-    typical: Callable[[NDArray[np.float64]], float] = _mean if absolute else _geometric_mean
+    # Each side by itself, so that it is the figure that the summary shows of the same runs.
+    shown = [
+        typical([run_figure(sample, metric) for sample in side], metric) for side in zip(*pairing.pairs, strict=True)
+    ]
     return Comparison(
         metric=metric,
         outcome=outcome,
         ratio=ratio,
         interval=(low, high),
         reasons=(*doubt, *effect.notes, *pairing.notes),
-        reference=typical(before),
-        candidate=typical(after),
+        reference=shown[0] if shown else math.nan,
+        candidate=shown[1] if shown else math.nan,
         pairs=pairs,
         runs=(len(sides[0]), len(sides[1])),
         requests=(_count(sides[0]), _count(sides[1])),
@@ -255,15 +259,6 @@ def _count(side: Sequence[Sample]) -> int:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else math.nan
-
-
-def _geometric_mean(values: NDArray[np.float64]) -> float:
-    """Return the geometric mean, so that candidate / reference is the estimated ratio; 0 or inf take over."""
-    if values.size == 0:
-        return math.nan
-    if np.isfinite(values).all() and (values > 0).all():
-        return float(np.exp(np.log(values).mean()))
-    return float(np.sort(values)[values.size // 2])
 
 
 def _ratio(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:

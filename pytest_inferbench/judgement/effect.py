@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from pytest_inferbench.judgement.estimate import PERCENTILES, run_figure
 from pytest_inferbench.judgement.pairing import Pairing, Sample
 from pytest_inferbench.stats.paired import MeanEstimate, mean_of_changes, mean_of_values, median_interval
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
 from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.stats.unqueued import step_correlation, unqueued_log_ratio
 
-__all__ = ["METRICS", "PERCENTILES", "TOLERANCE", "Effect", "estimate_effect", "figures", "share_requests"]
-
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-METRICS = (*PERCENTILES, "mean", "error_rate", "throughput")
+__all__ = ["TOLERANCE", "Effect", "estimate_effect", "figures", "share_requests"]
 
 #: Logarithms that agree to this much are equal: 5 % slower is not more than 5 % slower because of rounding.
 TOLERANCE = 1e-9
@@ -58,15 +56,7 @@ def figures(pairing: Pairing, metric: str) -> tuple[NDArray[np.float64], NDArray
 def _pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
     if metric in PERCENTILES:
         return smooth_quantiles(reference.latencies, candidate.latencies, PERCENTILES[metric])
-    return _figure(reference, metric), _figure(candidate, metric)
-
-
-def _figure(sample: Sample, metric: str) -> float:
-    if metric == "mean":
-        return float(sample.latencies.mean())
-    if metric == "error_rate":
-        return sample.error_rate
-    return sample.run.throughput if sample.run is not None else math.nan
+    return run_figure(reference, metric), run_figure(candidate, metric)
 
 
 def share_requests(pairing: Pairing) -> bool:

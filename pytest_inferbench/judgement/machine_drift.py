@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_inferbench.judgement.effect import PERCENTILES
+from pytest_inferbench.judgement.estimate import PERCENTILES
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.runs.run import Run

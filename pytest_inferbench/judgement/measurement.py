@@ -13,7 +13,7 @@ from pytest_inferbench.judgement.cost_curve import CostCurve, compare_costs, cos
 from pytest_inferbench.judgement.machine_drift import MachineDrift, discount, machine_drift
 from pytest_inferbench.judgement.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.judgement.selfcheck import SelfCheck
-from pytest_inferbench.judgement.slo import SLO, check_slo
+from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.judgement.stopping import Stop
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.judgement.verdict import Comparison, Outcome, SloCheck, Verdict, compare_family
@@ -109,7 +109,7 @@ class Measurement:
 
     def meets(self, slo: SLO) -> Verdict:
         """Judge the runs against ``slo``. True unless a limit is MISSED or the measurement INVALID."""
-        checks = check_slo(self.runs, slo, alpha=self.policy.alpha) if self.valid else ()
+        checks = slo.check(self.runs, alpha=self.policy.alpha) if self.valid else ()
         return self._verdict("slo", checks)
 
     def impacts(self, slo: SLO) -> tuple[Impact, ...]:

@@ -12,7 +12,7 @@ from scipy import special
 
 from pytest_inferbench.disruption import DisruptionEvent
 from pytest_inferbench.errors import ValidationError
-from pytest_inferbench.judgement.comparison import PERCENTILES
+from pytest_inferbench.judgement.estimate import PERCENTILES
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.slo import SLO, SloCheck
 from pytest_inferbench.runs.run import Run

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from pytest_inferbench.errors import ValidationError
-from pytest_inferbench.judgement.comparison import PERCENTILES
+from pytest_inferbench.judgement.estimate import PERCENTILES, Estimate, estimate
 from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.pairing import Runs, Sample, read_runs
 from pytest_inferbench.runs.run import Run
-from pytest_inferbench.stats.bootstrap import bootstrap_interval
-from pytest_inferbench.stats.paired import mean_of_values
-from pytest_inferbench.stats.proportions import clopper_pearson
-from pytest_inferbench.stats.quantiles import quantile, samples_needed
-from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.units import parse_fraction, parse_rate, parse_seconds
-from pytest_inferbench.workload.seeds import stream
 
-__all__ = ["SLO", "SloCheck", "check_slo"]
+__all__ = ["SLO", "SloCheck"]
 
 Quantity = float | int | str
 
@@ -57,9 +50,35 @@ class SLO:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: _parse(name, value) for name, value in given.items() if value is not None}
 
+    def check(self, runs: Runs, *, alpha: float = 0.05) -> tuple[SloCheck, ...]:
+        """Hold ``runs`` (each from its own boot, same workload and profile) to each objective, in their order. Pure.
+
+        A run is a ``Run`` or a 1-D array of latencies in seconds in arrival order (inf = failed), as for `compare`;
+        throughput needs ``Run``s. A percentile is MET only where every run has the requests that it needs (59 for
+        p95, 299 for p99 at alpha 0.05) and, by all of them, more than 1 - p of the requests taking longer than the
+        limit is excluded at ``alpha``. No runs, or none with a request, are INVALID. Raises ValidationError for
+        what cannot be runs.
+        """
+        if not 0 < alpha < 0.5:
+            raise ValidationError(f"alpha must lie between 0 and 0.5, got {alpha!r}")
+        samples, count = _read(runs)
+        if "throughput" in self.limits and any(sample.run is None for sample in samples):
+            raise ValidationError("throughput needs Run objects: latencies alone do not say when answers came back")
+        return tuple(_check(samples, count, metric, limit, alpha) for metric, limit in self.limits.items())
+
     def __repr__(self) -> str:
         given = ((f.name, getattr(self, f.name)) for f in fields(self))
         return f"SLO({', '.join(f'{name}={value!r}' for name, value in given if value is not None)})"
+
+
+def _read(runs: Runs) -> tuple[tuple[Sample, ...], int]:
+    """Return the runs that hold requests, and how many there were."""
+    given: Any = [runs] if isinstance(runs, Run) else runs
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        measured = [run for run in given if not (isinstance(run, Run) and len(run) == 0)]
+        return (read_runs(measured, "measurement") if measured else ()), len(given)
+    samples = read_runs(given, "measurement")
+    return samples, len(samples)
 
 
 def _parse(name: str, value: Quantity) -> float:
@@ -87,119 +106,26 @@ class SloCheck:
     reasons: tuple[str, ...] = ()
 
 
-def check_slo(runs: Sequence[Run], slo: SLO, *, alpha: float = 0.05) -> tuple[SloCheck, ...]:
-    """Hold ``runs`` (each from its own boot, same workload and profile) to ``slo``, one check per objective.
-
-    Several runs are clusters: the interval is Student's t over one figure per run (latencies on the log scale).
-    One run has only itself: a stationary block bootstrap, seeded by the run, so that the answer is repeatable.
-    """
-    if not isinstance(slo, SLO):
-        raise ValidationError(f"expected an SLO, got {slo!r}")
-    if not 0 < alpha < 0.5:
-        raise ValidationError(f"alpha must lie between 0 and 0.5, got {alpha!r}")
-    return tuple(_check(list(runs), metric, limit, alpha) for metric, limit in slo.limits.items())
-
-
-def _check(runs: list[Run], metric: str, limit: float, alpha: float) -> SloCheck:
-    measured = [run for run in runs if len(run)]
-    n = sum(len(run) for run in measured)
-    if not measured:
+def _check(samples: Sequence[Sample], count: int, metric: str, limit: float, alpha: float) -> SloCheck:
+    if not samples:
         reason = "nothing was measured: no run holds a request"
-        return SloCheck(metric, Outcome.INVALID, math.nan, (-math.inf, math.inf), limit, 0, len(runs), (reason,))
-    reasons: list[str] = []
-    if metric == "error_rate":
-        estimate, interval = _error_rate(measured, alpha)
-    elif metric == "throughput":
-        estimate, interval = _throughput(measured, alpha)
-    else:
-        estimate, interval = _percentile(measured, PERCENTILES[metric], alpha)
-        reasons += _percentile_doubts(measured, metric, alpha)
-    inside, beyond = interval[1] <= limit, interval[0] > limit
+        return SloCheck(metric, Outcome.INVALID, math.nan, (-math.inf, math.inf), limit, 0, count, (reason,))
+    found = estimate(samples, metric, alpha=alpha)
+    low, high = found.interval
+    within, beyond = high <= limit, low > limit
     if metric == "throughput":
-        inside, beyond = interval[0] >= limit, interval[1] < limit
-    if beyond and not (reasons and n < samples_needed(PERCENTILES.get(metric, 0.5), alpha)):
-        outcome = Outcome.MISSED
-    elif inside and not reasons:
-        outcome = Outcome.MET
-    else:
-        outcome = Outcome.UNCERTAIN
-        if not reasons:
-            reasons.append(_straddles(measured, metric, estimate, limit, alpha))
-    return SloCheck(metric, outcome, estimate, interval, limit, n, len(runs), tuple(reasons))
+        within, beyond = low >= limit, high < limit
+    outcome = Outcome.MET if within else Outcome.MISSED if beyond else Outcome.UNCERTAIN
+    reasons = found.doubts
+    if outcome is Outcome.UNCERTAIN and not reasons:
+        reasons = (_straddles(found, metric, limit, alpha),)
+    return SloCheck(metric, outcome, found.value, found.interval, limit, found.n, count, reasons)
 
 
-def _percentile_doubts(runs: list[Run], metric: str, alpha: float) -> list[str]:
-    """Return why the percentile cannot be claimed to be met, however the figures look."""
-    doubts: list[str] = []
-    needed, n = samples_needed(PERCENTILES[metric], alpha), sum(len(run) for run in runs)
-    if n < needed:
-        longer = needed / n
-        doubts.append(f"{metric} needs at least {needed} requests, got {n}: a run {longer:.1f} times as long, or more")
-    rising = sum(saturation(run.latencies).rising for run in runs)
-    if 2 * rising > len(runs):
-        which = "the run" if len(runs) == 1 else f"{rising} of {len(runs)} runs"
-        doubts.append(f"latency still rises at the end of {which}: {metric} describes its length; lower the rate")
-    return doubts
-
-
-def _straddles(runs: list[Run], metric: str, estimate: float, limit: float, alpha: float) -> str:
-    if metric == "error_rate" and estimate == 0 and limit > 0:
+def _straddles(found: Estimate, metric: str, limit: float, alpha: float) -> str:
+    if metric == "error_rate" and found.value == 0 and limit > 0:
         needed = math.ceil(math.log(alpha) / math.log1p(-limit))
-        return f"no failure among {sum(len(run) for run in runs)} requests; showing {limit:.3g} takes {needed} of them"
-    if len(runs) == 1:
+        return f"no failure among {found.n} requests; showing {limit:.3g} takes {needed} of them"
+    if found.runs == 1:
         return "the interval holds the limit; more boots (repeats) or a longer run would narrow it"
-    return f"the interval over {len(runs)} boots holds the limit; more repeats would narrow it"
-
-
-def _percentile(runs: list[Run], p: float, alpha: float) -> tuple[float, tuple[float, float]]:
-    figures = np.array([quantile(run.latencies, p) for run in runs])
-    if len(runs) == 1:
-        latencies = runs[0].latencies
-        beyond = (latencies > figures[0]).astype(np.float64)
-        return float(figures[0]), _bootstrap(runs[0], latencies, lambda v: quantile(v, p), beyond, alpha)
-    if not np.isfinite(figures).all():
-        # A boot in which too much failed bounds the percentile from nowhere above.
-        return float(np.sort(figures)[figures.size // 2]), (float(figures.min()), math.inf)
-    if (figures <= 0).any():
-        return float(figures.mean()), (float(figures.min()), float(figures.max()))
-    estimate = mean_of_values(np.log(figures))
-    low, high = estimate.interval(alpha)
-    return math.exp(estimate.mean), (math.exp(low), math.exp(min(high, 700.0)))
-
-
-def _error_rate(runs: list[Run], alpha: float) -> tuple[float, tuple[float, float]]:
-    failed = [run.failed for run in runs]
-    low, high = clopper_pearson(sum(int(f.sum()) for f in failed), sum(f.size for f in failed), alpha)
-    rates = np.array([f.mean() for f in failed])
-    if len(runs) > 1:
-        wide = mean_of_values(rates).interval(alpha)
-    else:
-        # Failures come in clusters: the exact interval takes them for independent, so the wider one counts.
-        series = failed[0].astype(np.float64)
-        wide = _bootstrap(runs[0], series, lambda v: float(v.mean()), series, alpha)
-    return float(rates.mean()), (max(0.0, min(low, wide[0])), min(1.0, max(high, wide[1])))
-
-
-def _throughput(runs: list[Run], alpha: float) -> tuple[float, tuple[float, float]]:
-    figures = np.array([run.throughput for run in runs])
-    if len(runs) > 1 and np.isfinite(figures).all():
-        estimate = mean_of_values(figures)
-        low, high = estimate.interval(alpha)
-        return estimate.mean, (max(0.0, low), high)
-    run, figure = runs[0], float(figures[0])
-    good = np.sort(run.completed_ns[~run.failed])
-    if good.size < 3 or not math.isfinite(figure):
-        return figure, (0.0, math.inf)
-    gaps = np.diff(good, prepend=run.scheduled_ns[0]) / 1e9
-    return figure, _bootstrap(run, gaps, lambda v: v.size / max(float(v.sum()), 1e-9), gaps, alpha)
-
-
-def _bootstrap(
-    run: Run,
-    values: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], float],
-    dependence: NDArray[np.float64],
-    alpha: float,
-) -> tuple[float, float]:
-    rng = stream(run.seed, "bootstrap")
-    return bootstrap_interval(values, statistic, dependence=dependence, alpha=alpha, rng=rng)
+    return f"the interval over {found.runs} boots holds the limit; more repeats would narrow it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -61,6 +61,15 @@ class LoadGenerator:
         self.drain_timeout = drain_timeout
         self.generators = generators
         self._on_progress = on_progress
+
+    def without_keep_alive(self) -> LoadGenerator:
+        """Return such a generator that opens a connection for each request."""
+        return LoadGenerator(
+            replace(self.target, keep_alive=False),
+            drain_timeout=self.drain_timeout,
+            on_progress=self._on_progress,
+            generators=self.generators,
+        )
 
     async def issue(self, schedule: Schedule, payloads: Sequence[object]) -> Run:
         """Open loop: issue request *i* at ``schedule.offsets_ns[i]`` whether or not earlier ones came back.

@@ -13,9 +13,10 @@ from pytest_inferbench.plugin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pytest_inferbench.config.warmup import WarmUpPlan
-    from pytest_inferbench.events import CapacityFound, Event, Measured
+    from pytest_inferbench.events import Event
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
+    from pytest_inferbench.harness.results import CapacityFound, Measured
     from pytest_inferbench.harness.systems import Systems
     from pytest_inferbench.harness.trial import Procedure
     from pytest_inferbench.judgement.measurement import Measurement
@@ -102,7 +103,7 @@ class InferbenchSession:
         taken = Taken()
         if not complete:
             return taken
-        from pytest_inferbench.events import Measured
+        from pytest_inferbench.harness.results import Measured
         from pytest_inferbench.report.junit import properties
         from pytest_inferbench.report.record import capacity_record, measurement_record
 
@@ -211,8 +212,9 @@ class InferbenchSession:
             resume_cache=self._resume_cache,
         )
 
-    def _observe(self, event: Event) -> None:
-        from pytest_inferbench.events import Booting, CapacityFound, Drained, Measured, Progress, Ready, WarmingUp
+    def _observe(self, event: Event | Measured | CapacityFound) -> None:
+        from pytest_inferbench.events import Booting, Drained, Progress, Ready, WarmingUp
+        from pytest_inferbench.harness.results import CapacityFound, Measured
 
         match event:
             case Booting():

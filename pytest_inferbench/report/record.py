@@ -19,10 +19,12 @@ from pytest_inferbench.harness.capacity import Capacity
 from pytest_inferbench.judgement.attribution import breakdown
 from pytest_inferbench.judgement.comparison import Comparison
 from pytest_inferbench.judgement.cost_curve import fitted
+from pytest_inferbench.judgement.estimate import estimate, run_figure
 from pytest_inferbench.judgement.measurement import Measurement, Reference
+from pytest_inferbench.judgement.pairing import Sample
 from pytest_inferbench.judgement.resilience import impact_of, outage_of
 from pytest_inferbench.judgement.selfcheck import SelfCheck
-from pytest_inferbench.judgement.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.judgement.slo import SLO, SloCheck
 from pytest_inferbench.judgement.verdict import Verdict, describe
 from pytest_inferbench.report.latencies import Record, raw_run
 from pytest_inferbench.runs.run import Failure, Run
@@ -30,8 +32,7 @@ from pytest_inferbench.stats.quantiles import quantile
 
 __all__ = ["Record", "capacity_record", "measurement_record", "verdict_record"]
 
-#: Limits that nothing misses: the estimates and their intervals are what is asked for.
-_EVERYTHING = SLO(p50="24h", p95="24h", p99="24h", error_rate=1.0, throughput=1e-9)
+_FIGURES = ("p50", "p95", "p99", "error_rate", "throughput")
 _COMPARED = ("p50", "p95", "throughput", "error_rate")
 
 
@@ -149,6 +150,7 @@ def _note_impacts(record: Record, measurement: Measurement, slo: SLO) -> None:
 def _system_figures(
     runs: Sequence[Run], disruptions: Sequence[Sequence[DisruptionEvent]], alpha: float, raw: bool
 ) -> Record:
+    samples = [Sample(run.latencies, run) for run in runs if len(run)]
     late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
     return {
         "requests": sum(len(run) for run in runs),
@@ -158,14 +160,7 @@ def _system_figures(
             for kind in Failure
             if kind is not Failure.NONE and (count := sum(run.count(kind) for run in runs))
         },
-        "figures": {
-            check.metric: {
-                "estimate": _number(check.estimate),
-                # An interval that too few requests support is not claimed.
-                "interval": None if check.reasons else [_number(end) for end in check.interval],
-            }
-            for check in check_slo(runs, _EVERYTHING, alpha=alpha)
-        },
+        "figures": {metric: _figure(samples, metric, alpha) for metric in _FIGURES},
         "issue_delay": {name: _number(_quantile(late, p)) for name, p in (("p50", 0.5), ("p99", 0.99))},
         "runs": [_run(run) | ({"raw": raw_run(run)} if raw else {}) for run in runs],
         "curve": fitted(runs, alpha=alpha),
@@ -185,16 +180,24 @@ def _system_figures(
     }
 
 
+def _figure(samples: Sequence[Sample], metric: str, alpha: float) -> Record:
+    if not samples:
+        return {"estimate": None, "interval": None}
+    found = estimate(samples, metric, alpha=alpha)
+    # An interval that too few requests support is not claimed.
+    interval = None if found.doubts else [_number(end) for end in found.interval]
+    return {"estimate": _number(found.value), "interval": interval}
+
+
 def _run(run: Run) -> Record:
-    latencies = run.latencies
+    sample = Sample(run.latencies, run) if len(run) else None
     return {
         "seed": run.seed,
         "digest": run.digest,
         "payload_digest": run.payload_digest,
         "requests": len(run),
         "failed": int(run.failed.sum()),
-        "p50": _number(_quantile(latencies, 0.5)),
-        "p95": _number(_quantile(latencies, 0.95)),
+        **{name: None if sample is None else _number(run_figure(sample, name)) for name in ("p50", "p95")},
         "throughput": _number(run.throughput),
         "server_timing": {
             name: _number(float(np.nanmean(values)))

@@ -9,9 +9,12 @@ from scipy import special
 __all__ = ["clopper_pearson", "holm"]
 
 
-def clopper_pearson(successes: int, n: int, alpha: float) -> tuple[float, float]:
-    """Return the exact two-sided 1 - 2 alpha interval of a proportion (Clopper and Pearson 1934)."""
-    if n < 1 or not 0 <= successes <= n:
+def clopper_pearson(successes: float, n: float, alpha: float) -> tuple[float, float]:
+    """Return the exact two-sided 1 - 2 alpha interval of a proportion (Clopper and Pearson 1934).
+
+    Effective numbers need not be whole (Korn and Graubard 1998).
+    """
+    if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")
     low = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, alpha))
     high = 1.0 if successes == n else float(special.betainccinv(successes + 1, n - successes, alpha))

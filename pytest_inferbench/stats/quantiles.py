@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_ratio", "quantile", "samples_needed", "smooth_quantiles"]
+__all__ = ["log_ratio", "quantile", "samples_needed", "smooth_quantile", "smooth_quantiles"]
 
 #: A percentile is smoothed over at most this much probability on either side.
 _WIDEST = 0.05
@@ -38,21 +39,33 @@ def quantile(values: NDArray[np.float64], p: float) -> float:
     return a + (b - a) * (position - low)
 
 
-def smooth_quantiles(first: NDArray[np.float64], second: NDArray[np.float64], p: float) -> tuple[float, float]:
-    """Return the ``p`` quantile of two runs, each smoothed over the same window around ``p``; +inf as `quantile`.
+def smooth_quantile(values: NDArray[np.float64], p: float) -> float:
+    """Return the ``p`` quantile of one run, smoothed over a window around ``p``; +inf as `quantile`.
 
     One order statistic is a noisy thing: the quantile function, on the log scale, is averaged over p ± h with
     h = (1 - p) / 2, at most 0.05: p92.5 to p97.5 for p95 (p99: p98.1 to p99.9). That is about as wide as what 400
     requests leave open, and narrow enough that a change of the slowest fiftieth alone is none of p95. (Harrell and
     Davis 1982 smooth with a beta kernel, which reaches the maximum and so gives way to a single failure.) The
-    window stays clear of failed requests and of zeros, down to nothing. For second = c * first the two results
-    differ by exactly that factor.
+    window stays clear of failed requests and of zeros, down to nothing.
     """
-    plain = quantile(first, p), quantile(second, p)
+    return _smooth((values,), p)[0]
+
+
+def smooth_quantiles(first: NDArray[np.float64], second: NDArray[np.float64], p: float) -> tuple[float, float]:
+    """Return `smooth_quantile` of two runs over the same window, as wide as the failures in both allow.
+
+    For second = c * first the two results differ by exactly that factor.
+    """
+    one, other = _smooth((first, second), p)
+    return one, other
+
+
+def _smooth(runs: Sequence[NDArray[np.float64]], p: float) -> list[float]:
+    plain = [quantile(run, p) for run in runs]
     if not all(0 < value < np.inf for value in plain):
         return plain
     width = min(max((1 - p) / 2, min(0.9 * (1 - p), _NARROWEST)), p / 2, _WIDEST)
-    ordered = [np.sort(first), np.sort(second)]
+    ordered = [np.sort(run) for run in runs]
     for run in ordered:
         finite, zeros = int(np.searchsorted(run, np.inf)), int(np.searchsorted(run, 0.0, side="right"))
         last = max(run.size - 1, 1)
@@ -61,8 +74,7 @@ def smooth_quantiles(first: NDArray[np.float64], second: NDArray[np.float64], p:
         if zeros:
             width = min(width, p - zeros / last)
     grid = p + max(width, 0.0) * (2 * np.arange(_GRID) + 1 - _GRID) / _GRID
-    smooth = [float(np.exp(_log_quantiles(run, grid).mean())) for run in ordered]
-    return smooth[0], smooth[1]
+    return [float(np.exp(_log_quantiles(run, grid).mean())) for run in ordered]
 
 
 def _log_quantiles(ordered: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:

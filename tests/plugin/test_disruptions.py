@@ -68,7 +68,7 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(several: Bench) -> No
 
 
 def test_all_workers_killed_and_nobody_replaces_them(several: Bench) -> None:
-    """What comes after that fails, which is a result and not an error of the examiner."""
+    """What comes after that fails, which is a result and not an error of the measurement."""
     configure(several, respawn=False)
     session, (event,) = disrupt(several, 'KillWorker(at=1, workers="all")')
     assert len(workers(several)) == 2

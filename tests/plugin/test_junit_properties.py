@@ -22,7 +22,7 @@ async def test_gated(inference_service, steady):
 )
 def test_each_figure_stands_once_at_its_test_case(bench: Bench, options: tuple[str, ...], runs: int) -> None:
     """Estimates, intervals and outcomes survive xdist; of a rerun, only the last attempt's stand there."""
-    # A worker's examiner is the real one: slow answers keep it content on a machine with other work.
+    # A worker examines runs as for users: slow answers keep them valid on a machine with other work.
     bench.configure(profiles={"baseline": {"delay": 0.1}})
     bench.pytester.makepyfile(GATED)
     session = bench.run("--junit-xml=junit.xml", *options)

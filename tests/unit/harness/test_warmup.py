@@ -16,7 +16,7 @@ from pytest_inferbench.deployment.connections import ConnectedWorkers
 from pytest_inferbench.errors import DeploymentError
 from pytest_inferbench.events import Event, WarmingUp
 from pytest_inferbench.harness import warmup
-from pytest_inferbench.harness.warmup import warm_up, warming_target
+from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.runs.run import Failure, Run
 
@@ -45,9 +45,13 @@ class Generator:
         self.target = Target("http://user:secret@127.0.0.1:1/classify", headers={"X-Key": "k"}, timeout=timeout)
         self.rounds: list[tuple[list[object], int, float | None]] = []
         self.now_ns = 10**9
-        self.served = 0
+        self.served = self.fresh = 0
         self._answer = answer
         self._status = status
+
+    def without_keep_alive(self) -> Generator:
+        self.fresh += 1
+        return self
 
     async def issue_closed(self, payloads: Sequence[object], *, concurrency: int, limit: float | None = None) -> Run:
         n, start = len(payloads), self.now_ns
@@ -149,13 +153,14 @@ async def test_a_worker_gets_as_many_requests_however_many_workers_there_are() -
     assert [(len(sent), concurrency) for sent, concurrency, _ in generator.rounds[2:]] == [(100, 4)] * 2
 
 
-def test_several_workers_are_reached_by_connections_of_their_own() -> None:
-    """With one worker connections are kept as in the run; with more, each request opens one."""
-    target = Target("/classify", headers={"X-Key": "k"})
-    assert warming_target(target, cast("Deployment", Service(1))) == target
-    assert warming_target(target, cast("Deployment", Service(2))) == Target(
-        "/classify", headers={"X-Key": "k"}, keep_alive=False
-    )
+@pytest.mark.asyncio
+async def test_blocks_reach_several_workers_by_a_connection_per_request() -> None:
+    """With one worker connections stay open as in the run; with more, each request of the two blocks opens one."""
+    generator = Generator(lambda k: 0.1)
+    await warm(generator)
+    assert generator.fresh == 0
+    await warm(generator, workers=2)
+    assert generator.fresh == 2
 
 
 @pytest.mark.asyncio

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.slo import SLO, SloCheck, check_slo
+from pytest_inferbench.judgement.slo import SLO, SloCheck
 from pytest_inferbench.runs.run import Run
 
 
@@ -23,7 +23,7 @@ def _run(seed: int = 0, *, n: int = 400, rate: float = 40.0, scale: float = 0.05
 
 
 def _only(runs: list[Run], **slo: float | str) -> SloCheck:
-    (check,) = check_slo(runs, SLO(**slo))  # type: ignore[arg-type]
+    (check,) = SLO(**slo).check(runs)  # type: ignore[arg-type]
     return check
 
 
@@ -78,7 +78,7 @@ def test_a_limit_inside_the_interval_is_uncertain(count: int) -> None:
 
 def test_one_run_gives_the_same_interval_twice() -> None:
     """The bootstrap is seeded by the run."""
-    assert check_slo([_run()], SLO(p95="1s")) == check_slo([_run()], SLO(p95="1s"))
+    assert SLO(p95="1s").check([_run()]) == SLO(p95="1s").check([_run()])
 
 
 def test_too_few_requests_never_meet_a_percentile() -> None:
@@ -133,11 +133,11 @@ def test_nothing_measured_is_invalid() -> None:
 
 def test_checks_come_in_the_order_of_the_objectives() -> None:
     """One check per objective given, none for the others."""
-    checks = check_slo([_run()], SLO(throughput="20/s", p50="1s", error_rate="2%"))
+    checks = SLO(throughput="20/s", p50="1s", error_rate="2%").check([_run()])
     assert [check.metric for check in checks] == ["p50", "error_rate", "throughput"]
 
 
 def test_a_bad_alpha_is_refused() -> None:
     """A level of one half or more bounds nothing."""
     with pytest.raises(ValidationError, match="alpha"):
-        check_slo([_run()], SLO(p50="1s"), alpha=0.5)
+        SLO(p50="1s").check([_run()], alpha=0.5)

@@ -123,7 +123,7 @@ def test_a_verdict_on_nothing_needs_an_outcome() -> None:
 
 
 def test_a_regression_that_is_being_recorded_passes_and_says_so() -> None:
-    """Under --update-baselines the difference is shown and accepted; a failed examiner is not, nor a missed SLO."""
+    """Under --update-baselines the difference is shown and accepted; a failed measurement is not, nor a missed SLO."""
     slower = compare_family([[0.1] * 100] * 5, [[0.2] * 100] * 5, metrics=("p50",))
     verdict = Verdict.of("regression", "steady", slower, recording=True)
     assert verdict.outcome is Outcome.REGRESSED

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from pytest_inferbench.stats.bootstrap import block_length, bootstrap_interval, stationary_indices
+
 from pytest_inferbench.stats.proportions import clopper_pearson, holm
 from pytest_inferbench.stats.trend import saturation
 
