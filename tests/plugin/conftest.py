@@ -43,6 +43,8 @@ async def test_steady(inference_service, steady):
     assert measurement.runs
 """
 
+#: What a process of pytest-xdist tells its children; pytest-benchmark, for one, measures nothing where it finds them.
+XDIST = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
 
 #: pytest-asyncio advises everybody who does not configure it, and our users need not.
@@ -191,7 +193,7 @@ def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the machine's own, and a machine lock that no real session holds."""
-    for name in ("CI", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS", *GITHUB):
+    for name in ("CI", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS", *GITHUB, *XDIST):
         monkeypatch.delenv(name, raising=False)
     folder = str(tmp_path_factory.mktemp("temporary"))
     monkeypatch.setenv("TMPDIR", folder)
