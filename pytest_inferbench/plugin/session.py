@@ -14,7 +14,7 @@ from pytest_inferbench.plugin.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_inferbench.config.warmup import WarmUpPlan
+    from pytest_inferbench.config.warmup_plan import WarmUpPlan
     from pytest_inferbench.events import Event
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
