@@ -1,6 +1,6 @@
 """How often the one-sided bound of a change errs, for pairs of normal figures that share more or less.
 
-    python benchmarks/studies/interval_errors.py [--draws 20000] [--seed 0]
+    python benchmarks/studies/interval_errors.py [--draws 10000] [--seed 0]
 
 Prints a Markdown table: shares of n simulated comparisons, in per cent, in which the lower 95 % bound of
 `mean_of_changes` lies above the true change, with their exact 95 % intervals.
@@ -22,7 +22,7 @@ RULES = {"requests shared": True, "not known (F test)": None, "Welch": False}
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20000)
+    parser.add_argument("--draws", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     n, rng = options.draws, np.random.default_rng(options.seed)

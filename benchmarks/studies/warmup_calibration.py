@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.loadgen import Target
 from pytest_inferbench.runs.run import Failure, Run

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_inferbench.config.profile import Profile, did_you_mean, resolve_profiles
-from pytest_inferbench.config.warmup import WarmUpPlan, read_warm_up
+from pytest_inferbench.config.warmup_plan import WarmUpPlan, read_warm_up
 from pytest_inferbench.config.workloads import read_workload
 from pytest_inferbench.errors import ConfigurationError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_inferbench.config.profile import did_you_mean
-from pytest_inferbench.config.warmup import read_warm_up
+from pytest_inferbench.config.warmup_plan import read_warm_up
 from pytest_inferbench.errors import ConfigurationError
 from pytest_inferbench.units import parse_rate, parse_seconds
 

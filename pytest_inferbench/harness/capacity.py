@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.errors import CapacityError, ConfigurationError
 from pytest_inferbench.events import Booting, Observer, Probed
 from pytest_inferbench.harness.trial import LoadOptions, Procedure, System

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.disruption import Disruption, check_disruptions
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.harness import Harness

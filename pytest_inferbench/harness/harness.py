@@ -13,6 +13,7 @@ from pytest_inferbench.events import Booting, Waiting
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.history import History, Pair, PairLog
 from pytest_inferbench.harness.results import CapacityFound, Measured, Observer
+from pytest_inferbench.harness.resuming import load_capacity, load_pairs, resume_name, store_capacity, store_pairs
 from pytest_inferbench.harness.stored_reference import read_reference, record_baseline
 from pytest_inferbench.harness.systems import Systems
 from pytest_inferbench.harness.trial import (
@@ -112,10 +113,10 @@ class Harness:
         if rerun := log.begin_attempt():
             plan = replace(plan, looks=(rerun + plan.looks[-1 if len(plan.looks) == 1 else 0],))
         else:
-            kept: list[Pair] = self.resume_cache.load(*name) or []
+            kept = load_pairs(self.resume_cache, name, disruptions=load.disruptions, paired=other is not None)
             log.adopt([pair for pair in kept if pair.valid][: plan.most])
             resumed = len(log.pairs)
-        keep = partial(self.resume_cache.store, log.pairs, *name)
+        keep = partial(store_pairs, self.resume_cache, log.pairs, name)
         await self._acquire()
         try:
             stop = await self._trials(plan, log, load, candidate, other, stored, keep)
@@ -137,18 +138,18 @@ class Harness:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
         system = self.systems.under_test(profile)
         boots = self.sampling.repeats if boots is None else boots
-        name = ("capacity", profile, system.profile, slo, search.identity, boots)
-        if known := self._capacities.get(repr(name)):
+        name = resume_name("capacity", profile, system.profile, slo, search.identity, boots)
+        if known := self._capacities.get(name):
             return known
-        found: Capacity | None = self.resume_cache.load(*name)
+        found = load_capacity(self.resume_cache, name, profile=system.name, slo=slo)
         if found is None:
             await self._acquire()
             try:
                 found = await search.find(system, slo, boots=boots)
             finally:
                 self.lock.release()
-            self.resume_cache.store(found, *name)
-        self._capacities[repr(name)] = found
+            store_capacity(self.resume_cache, found, name)
+        self._capacities[name] = found
         self.observe(CapacityFound(test=self.history.test, capacity=found))
         return found
 
@@ -295,11 +296,11 @@ class Harness:
         return measurement
 
 
-def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> tuple[object, ...]:
-    """Return all that two runs must share to be of one measurement, besides the files of the project."""
-    issued = (load.workload.identity, load.target.digest, load.options, load.disruptions, load.warmup)
+def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> str:
+    """Return the name of all that two runs must share to be of one measurement, besides the files of the project."""
+    issued = (load.workload.identity, load.target, load.options, load.disruptions, load.warmup)
     systems = [(system.name, system.profile) for system in (candidate, other) if system is not None]
-    return (place, issued, systems, seed)
+    return resume_name(place, issued, systems, seed)
 
 
 def _label(system: System) -> str:

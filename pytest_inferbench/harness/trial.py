@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.deployment import Deployment, Watched
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption

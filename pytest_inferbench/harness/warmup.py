@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.connections import ConnectedWorkers, watched_connections
 from pytest_inferbench.deployment.local import LocalService

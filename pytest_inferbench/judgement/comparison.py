@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,51 +14,13 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.effect import TOLERANCE, Effect, estimate_effect, figures
 from pytest_inferbench.judgement.estimate import METRICS, PERCENTILES, run_figure, typical
 from pytest_inferbench.judgement.machine_drift import discount, machine_drift
-from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.outcome import Comparison, Outcome
 from pytest_inferbench.judgement.pairing import Pairing, Runs, Sample, pair_up, read_runs
 from pytest_inferbench.stats.paired import pairs_to_decide
 from pytest_inferbench.stats.proportions import holm
 from pytest_inferbench.stats.quantiles import log_ratio, samples_needed
 
 __all__ = ["METRICS", "PERCENTILES", "Comparison", "compare", "compare_family"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One metric of the candidate against the reference.
-
-    ``reference`` and ``candidate`` are the estimates over the paired runs in the metric's own unit (seconds, per
-    second, fraction); ``ratio`` is candidate / reference and ``interval`` the two-sided 1 - 2 alpha interval of
-    that ratio, except for ``error_rate``, whose interval is that of the difference candidate - reference.
-    ``runs`` and ``requests`` count both sides as given, reference first. ``p_value`` is that of "worse than the
-    margin", raw; ``adjusted_p`` is Holm's within a family. ``more_pairs``: how many more pairs would decide an
-    INCONCLUSIVE comparison if the noise stays as seen (None: no realistic number, or nothing to decide).
-    """
-
-    metric: str
-    outcome: Outcome
-    ratio: float
-    interval: tuple[float, float]
-    reasons: tuple[str, ...]
-    reference: float
-    candidate: float
-    pairs: int
-    runs: tuple[int, int]
-    requests: tuple[int, int]
-    margin: float
-    alpha: float
-    pair_ratios: tuple[float, ...]
-    p_value: float
-    adjusted_p: float | None = None
-    more_pairs: int | None = None
-    #: Undecided because the machine changed since the baseline was recorded: more pairs would not tell.
-    drifted: bool = False
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError(
-            f"a Comparison has no truth value: {self.metric} is {self.outcome}; look at .outcome "
-            f"(`assert compare(...).outcome is Outcome.PASS`)"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +161,15 @@ def _conclude(
     if metric == "throughput":
         low, high, ratio = _reciprocal(high), _reciprocal(low), _reciprocal(ratio)
     # Each side by itself, so that it is the figure that the summary shows of the same runs.
-    shown = [
-        typical([run_figure(sample, metric) for sample in side], metric) for side in zip(*pairing.pairs, strict=True)
-    ]
+    shown = [typical([run_figure(sample, metric) for sample in side], metric) for side in pairing.sides]
     return Comparison(
         metric=metric,
         outcome=outcome,
         ratio=ratio,
         interval=(low, high),
         reasons=(*doubt, *effect.notes, *pairing.notes),
-        reference=shown[0] if shown else math.nan,
-        candidate=shown[1] if shown else math.nan,
+        reference=shown[0],
+        candidate=shown[1],
         pairs=pairs,
         runs=(len(sides[0]), len(sides[1])),
         requests=(_count(sides[0]), _count(sides[1])),

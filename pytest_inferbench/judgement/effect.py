@@ -47,10 +47,20 @@ _NOTHING = Effect(math.nan, -math.inf, math.inf, 1.0, 1.0)
 
 
 def figures(pairing: Pairing, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the metric of every paired run, (reference, candidate), each of shape (pairs,); +inf if undefined."""
+    """Return the metric of every pair, (reference, candidate), each of shape (pairs,); +inf if undefined.
+
+    Where the candidate has several runs for a pair, their mean counts: the geometric one, but for the error rate.
+    """
     pairs = [_pair_figures(r, c, metric) for r, c in pairing.pairs]
     both = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    before, after = both[:, 0], both[:, 1]
+    for k, more in enumerate(pairing.again):
+        if more:
+            reference = pairing.pairs[k][0]
+            found = np.array([after[k], *(_pair_figures(reference, sample, metric)[1] for sample in more)])
+            positive = metric != "error_rate" and bool((found > 0).all())
+            after[k] = np.exp(np.log(found).mean()) if positive else found.mean()
+    return before, after
 
 
 def _pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_inferbench.judgement.estimate import PERCENTILES
-from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.outcome import Comparison, Outcome
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.combined import Combined, mean_of
 from pytest_inferbench.stats.quantiles import quantile, smooth_quantiles
-from pytest_inferbench.stats.replay import Replay, log_factor_that_gives, mm1_log_change, mm1_log_factor, replay
-
-if TYPE_CHECKING:
-    from pytest_inferbench.judgement.comparison import Comparison
+from pytest_inferbench.stats.replay import ReplayedQueue, log_factor_that_gives, mm1_log_change, mm1_log_factor, replay
 
 __all__ = ["MachineDrift", "discount", "machine_drift", "machine_that_explains"]
 
@@ -174,7 +170,7 @@ def _left(check: Comparison, reference: Sequence[Run], log_factor: float) -> flo
     return math.fsum(left) / len(left)
 
 
-def _changes(check: Comparison, reference: Sequence[Run]) -> list[tuple[Replay | None, float]]:
+def _changes(check: Comparison, reference: Sequence[Run]) -> list[tuple[ReplayedQueue | None, float]]:
     """Return each pair's queue (None: a closed loop) and log change for the worse, without those that are undefined."""
     queues = [None if run.closed_loop else replay(run.scheduled_ns / 1e9, run.latencies) for run in reference]
     if len(queues) != len(check.pair_ratios):  # a check of other runs than these: their usual utilisation stands in
@@ -185,7 +181,7 @@ def _changes(check: Comparison, reference: Sequence[Run]) -> list[tuple[Replay |
     return [(queue, change) for queue, change in zip(queues, changes, strict=True) if not math.isnan(change)]
 
 
-def _log_factor(metric: str, queue: Replay | None, change: float) -> float:
+def _log_factor(metric: str, queue: ReplayedQueue | None, change: float) -> float:
     """Return log f for one pair: whose metric, on a machine that takes f times as long, changes by ``change``."""
     change = max(change, -_LOST)
     if queue is None:  # a closed loop waits for each answer: there is no queue that multiplies
@@ -196,7 +192,7 @@ def _log_factor(metric: str, queue: Replay | None, change: float) -> float:
     return log_factor_that_gives(figure, change)
 
 
-def _explained(metric: str, queue: Replay | None, log_factor: float) -> float:
+def _explained(metric: str, queue: ReplayedQueue | None, log_factor: float) -> float:
     """Return the log change of one pair's metric on a machine that takes exp(``log_factor``) times as long."""
     if queue is None:
         return log_factor
@@ -204,7 +200,7 @@ def _explained(metric: str, queue: Replay | None, log_factor: float) -> float:
     return mm1_log_change(log_factor, queue.utilisation) if figure is None else figure(math.exp(log_factor))
 
 
-def _figure(metric: str, queue: Replay) -> Callable[[float], float] | None:
+def _figure(metric: str, queue: ReplayedQueue) -> Callable[[float], float] | None:
     """Return the log ratio of the metric as a function of f; None where a replay does not tell it."""
     if metric in PERCENTILES:
         p = PERCENTILES[metric]
@@ -219,7 +215,7 @@ def _figure(metric: str, queue: Replay) -> Callable[[float], float] | None:
     return None
 
 
-def _last(queue: Replay, factor: float) -> float:
+def _last(queue: ReplayedQueue, factor: float) -> float:
     """Return when the last good answer came."""
     return float((queue.arrivals + queue.slowed(factor))[queue.answered].max())
 

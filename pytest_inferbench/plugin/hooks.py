@@ -195,7 +195,7 @@ def pytest_runtest_makereport(
     if report.failed:
         report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
     # What travels with the report crosses processes too.
-    if taken.measurements or taken.capacities or taken.trouble or _uses_ours(item):
+    if taken.measurements or taken.capacities or taken.trouble or taken.notes or _uses_ours(item):
         report.inferbench = dataclasses.asdict(taken)  # type: ignore[attr-defined]
     return report
 

@@ -45,6 +45,7 @@ class Reporting:
         self._records.extend(taken.get("measurements", ()))
         self._capacities.extend(taken.get("capacities", ()))
         self._trouble.extend(taken.get("trouble", ()))
+        self._notes.extend(note for note in taken.get("notes", ()) if note not in self._notes)
         if report.failed and hasattr(report, "inferbench"):
             self._failures.append(_failure(report, self._config.rootpath))
 
@@ -55,7 +56,7 @@ class Reporting:
         ours.clear_display()
         if not ours.in_use:
             return
-        self._notes = self._prune(ours)
+        self._notes += self._prune(ours)
         for flag, path, write in self._outputs(ours.settings):
             try:
                 write(path)

@@ -12,7 +12,9 @@ from pytest_inferbench.plugin.live_line import Display
 from pytest_inferbench.plugin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pytest_inferbench.config.warmup import WarmUpPlan
+    from pathlib import Path
+
+    from pytest_inferbench.config.warmup_plan import WarmUpPlan
     from pytest_inferbench.events import Event
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
@@ -33,12 +35,16 @@ _WARM_UP_GUESS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a test measured, as plain records that cross processes, and what kept a record from being made."""
+    """What a test measured, as plain records that cross processes, and what kept a record from being made.
+
+    ``notes``: what the user should know, although nothing failed.
+    """
 
     measurements: list[dict[str, Any]] = field(default_factory=list)
     capacities: list[dict[str, Any]] = field(default_factory=list)
     properties: list[tuple[str, object]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class InferbenchSession:
@@ -101,6 +107,8 @@ class InferbenchSession:
         """
         complete, self._complete = self._complete, []
         taken = Taken()
+        if self._resume_cache is not None and (problem := self._resume_cache.take_problem()):
+            taken.notes.append(problem)
         if not complete:
             return taken
         from pytest_inferbench.harness.results import Measured
@@ -184,8 +192,7 @@ class InferbenchSession:
         )
         environment = describe_environment(settings.root)
         state = state_of_files(settings.root, without=settings.storage)
-        folder = None if self._cache is None else self._cache.mkdir("inferbench")
-        self._resume_cache = ResumeCache(folder, repr((environment, state)), resuming=settings.resume)
+        self._resume_cache = ResumeCache(self._cache_folder(), repr((environment, state)), resuming=settings.resume)
         self._history = History()
         self._history.begin(self._test, self._node)
         return Harness(
@@ -211,6 +218,13 @@ class InferbenchSession:
             procedure=self.config.stash.get(PROCEDURE, None) or Procedure(),
             resume_cache=self._resume_cache,
         )
+
+    def _cache_folder(self) -> Path | None:
+        """Return our folder in pytest's cache; None where there can be none, as on a file system that is read-only."""
+        try:
+            return None if self._cache is None else self._cache.mkdir("inferbench")
+        except OSError:
+            return None
 
     def _observe(self, event: Event | Measured | CapacityFound) -> None:
         from pytest_inferbench.events import Booting, Drained, Progress, Ready, WarmingUp

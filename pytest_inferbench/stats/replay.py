@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Replay", "log_factor_that_gives", "mm1_log_change", "mm1_log_factor", "replay"]
+__all__ = ["ReplayedQueue", "log_factor_that_gives", "mm1_log_change", "mm1_log_factor", "replay"]
 
 _CLOSE = 1e-4  # of a logarithm: 0.01 %
 _STEPS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replay:
+class ReplayedQueue:
     """One run as a single queue; made by `replay`.
 
     Between two answers that follow each other the service worked from the later of the earlier answer and the arrival
@@ -57,14 +57,14 @@ class Replay:
         return min(1.0, float(self.work[:-1].sum()) / span) if span > 0 else 1.0
 
 
-def replay(arrivals: NDArray[np.float64], latencies: NDArray[np.float64]) -> Replay:
+def replay(arrivals: NDArray[np.float64], latencies: NDArray[np.float64]) -> ReplayedQueue:
     """Return the run of these requests as a queue; seconds, each of shape (n,), +inf for a failed request."""
     good = np.flatnonzero(np.isfinite(latencies))
     answers = arrivals[good] + latencies[good]
     by_answer = np.argsort(answers, kind="stable")
     ended, due = answers[by_answer], np.sort(arrivals[good])
     began = np.maximum(due, np.concatenate([[-np.inf], ended[:-1]])) if good.size else due
-    return Replay(arrivals, latencies, good[by_answer], due, ended - began)
+    return ReplayedQueue(arrivals, latencies, good[by_answer], due, ended - began)
 
 
 def log_factor_that_gives(change: Callable[[float], float], wanted: float) -> float:

@@ -10,7 +10,7 @@ __all__ = ["stream"]
 
 
 def stream(seed: int, dimension: str) -> np.random.Generator:
-    """Return the generator of one dimension (``"arrivals"``, ``"payloads"``, ``"bootstrap"``) of ``seed``.
+    """Return the generator of one dimension (``"arrivals"``, ``"payloads"``) of ``seed``.
 
     Streams of different dimensions are independent: drawing more payloads never moves an arrival.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_inferbench.config.project import read_project
-from pytest_inferbench.config.warmup import WarmUpPlan, read_warm_up
+from pytest_inferbench.config.warmup_plan import WarmUpPlan, read_warm_up
 from pytest_inferbench.errors import InferbenchError
 
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pytest_inferbench.config.warmup import WarmUpPlan
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.connections import ConnectedWorkers
 from pytest_inferbench.errors import DeploymentError

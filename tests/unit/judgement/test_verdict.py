@@ -63,7 +63,7 @@ def test_a_missing_baseline_fails_where_it_is_not_allowed() -> None:
 def test_the_explanation_starts_with_outcome_metric_and_figures() -> None:
     """The first line alone says what happened, to what, by how much."""
     first = repr(_regression(1.2, noise=0)).splitlines()[0]
-    assert first.startswith("REGRESSED: p50 20.0% slower (+20.0% to +20.0%), margin 0.05")
+    assert first.startswith("REGRESSED: p50 20.0% slower (+20.0% to +20.0%), margin 5.0%")
     assert SUBJECT in first
 
 

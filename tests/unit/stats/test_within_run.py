@@ -1,10 +1,9 @@
-"""What a single run says: bootstrap, trend, proportions, families."""
+"""What a single run says: trend, proportions, families."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from pytest_inferbench.stats.bootstrap import block_length, bootstrap_interval, stationary_indices
 
 from pytest_inferbench.stats.proportions import clopper_pearson, holm
 from pytest_inferbench.stats.trend import saturation
@@ -15,47 +14,6 @@ def _queue(rng: np.random.Generator, n: int, utilisation: float, cv: float = 1.0
     step = rng.gamma(4, 0.25, n) - rng.gamma(k, 1 / (k * utilisation), n)
     walk = np.concatenate([[0.0], np.cumsum(step)[:-1]])
     return walk - np.minimum.accumulate(walk) + 1
-
-
-def test_block_length_follows_the_dependence() -> None:
-    """Independent values need short blocks, an AR(1) series with 0.9 much longer ones."""
-    rng = np.random.default_rng(1)
-    noise = rng.normal(size=2000)
-    series = np.zeros(2000)
-    for i in range(1, 2000):
-        series[i] = 0.9 * series[i - 1] + noise[i]
-    assert block_length(noise) < 8
-    assert block_length(series) > 3 * block_length(noise)
-    assert block_length(np.ones(100)) == 1.0
-
-
-def test_stationary_blocks_have_the_mean_length_asked_for() -> None:
-    """Consecutive indices continue a block with probability 1 - 1 / length, wrapping around the end."""
-    indices = stationary_indices(500, 10.0, 200, np.random.default_rng(2))
-    continued = (np.diff(indices, axis=1) % 500 == 1).mean()
-    assert continued == pytest.approx(0.9, abs=0.01)
-    assert indices.min() >= 0
-    assert indices.max() < 500
-
-
-def test_the_bootstrap_covers_the_mean_of_a_dependent_series() -> None:
-    """A nominal 90 % interval covers in over 78 % of AR(1) series, where independent resampling manages under 60 %."""
-    rng = np.random.default_rng(3)
-    covered = naive = 0
-    for _ in range(150):
-        noise = rng.normal(size=400)
-        series = np.empty(400)
-        series[0] = noise[0]
-        for i in range(1, 400):
-            series[i] = 0.7 * series[i - 1] + noise[i]
-        low, high = bootstrap_interval(
-            series, lambda v: float(v.mean()), dependence=series, alpha=0.05, rng=rng, resamples=200
-        )
-        covered += low <= 0 <= high
-        half = 1.645 * series.std() / 20
-        naive += abs(series.mean()) <= half
-    assert covered / 150 > 0.78
-    assert naive / 150 < 0.6
 
 
 def test_a_saturated_queue_rises_and_a_bursty_one_does_not() -> None:
