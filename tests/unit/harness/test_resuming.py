@@ -24,7 +24,7 @@ from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.loadgen import Target
 from pytest_inferbench.runs.run import ClockOffset, Failure, Run
-from pytest_inferbench.runs.usage import Resources
+from pytest_inferbench.runs.usage import GeneratorUsage, PodUsage, Resources, ServiceUsage
 from pytest_inferbench.storage.documents import to_document
 from pytest_inferbench.storage.resume_cache import ResumeCache
 from tests.unit.examples import INVALID, SERVICE, run
@@ -38,6 +38,24 @@ DISRUPTIONS = st.one_of(
     st.just(Freeze(at="250ms", duration=1, workers=3)),
     st.just(kinds.MemoryPressure(at=1, amount="3MiB")),
     st.just(kinds.LimitCpu(at=1, cpu="250m")),
+)
+SECONDS = st.floats(0, 1e9)
+RESOURCES = st.builds(
+    Resources,
+    service=st.none() | st.builds(ServiceUsage, cpu_seconds=SECONDS, throttled_seconds=st.none() | SECONDS),
+    generator=st.none() | st.builds(GeneratorUsage, cpu_seconds=SECONDS),
+    pods=st.lists(
+        st.builds(
+            PodUsage,
+            pod=TEXT,
+            node=TEXT,
+            cpu_seconds=st.none() | SECONDS,
+            peak_memory_bytes=st.none() | NUMBER,
+            throttled_seconds=st.none() | SECONDS,
+        ),
+        max_size=2,
+    ).map(tuple),
+    events=st.lists(TEXT, max_size=2).map(tuple),
 )
 
 
@@ -63,7 +81,7 @@ def runs(draw: st.DrawFn) -> Run:
         payload_digest=draw(TEXT),
         closed_loop=draw(st.booleans()),
         clocks=tuple(draw(st.lists(st.builds(ClockOffset, TEXT, NUMBER, NUMBER), max_size=2))),
-        resources=draw(st.none() | st.from_type(Resources)),
+        resources=draw(st.none() | RESOURCES),
         sizes=draw(st.none() | st.just(np.arange(n))),
         calibration_ns=draw(st.none() | st.integers(1, 2**60)),
     )
@@ -150,7 +168,7 @@ PAIR = Pair(
     candidate=Trial(run(n=3, sizes=[1, 2, 3], server_timing={"infer": [1.0, 2.0, 3.0]}), (SERVICE, INVALID)),
     reference=Trial(run(n=3, calibration_ns=7), ()),
 )
-HOSTILE = [
+HOSTILE: list[Any] = [
     *(None, True, -1, 2**200, 1e308, float("nan"), float("inf"), "", "x" * 10**5, "AAAA", "////////////////", [], {}),
     *([[[[[[1]]]]]], {"class": "Pair"}, {"class": "Popen", "args": "true"}, {"float": []}, {"float": "nan"}, "\x1b[2J"),
 ]
