@@ -142,8 +142,8 @@ def test_cancelling_ends_the_processes_on_the_workers(server, cluster):
             Target(f"{server.url}/ok"), generators=cluster.address, on_progress=lambda _: started.set()
         )
         task = asyncio.create_task(generator.issue(schedule, [None] * len(schedule)))
-        while not started.is_set() and not task.done():
-            await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)  # it may fail before it begins
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
