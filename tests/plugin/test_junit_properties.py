@@ -36,7 +36,9 @@ def test_each_figure_stands_once_at_its_test_case(bench: Bench, options: tuple[s
     head = "inferbench.steady.baseline"
     assert properties[f"{head}.runs"] == str(len(last["runs"])) == str(runs)
     assert float(properties[f"{head}.p50"]) == last["figures"]["p50"]["estimate"]
-    assert properties[f"{head}.p50.interval"] == " ".join(map(str, last["figures"]["p50"]["interval"]))
+    # None on a machine so busy that the requests hang together too closely.
+    interval = last["figures"]["p50"]["interval"]
+    assert properties.get(f"{head}.p50.interval") == (interval and " ".join(map(str, interval)))
     assert properties[f"{head}.slo"] == properties[f"{head}.slo.p50"] == "MISSED"
     assert properties[f"{head}.slo.p50.limit"] == "0.001"
 
