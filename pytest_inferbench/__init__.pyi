@@ -22,10 +22,10 @@ from .harness.capacity import Capacity as Capacity
 from .harness.handles import BoundWorkload as BoundWorkload
 from .harness.handles import CapacityFinder as CapacityFinder
 from .harness.handles import InferenceService as InferenceService
-from .judgement.comparison import Comparison as Comparison
 from .judgement.comparison import compare as compare
 from .judgement.cost_curve import CostCurve as CostCurve
 from .judgement.measurement import Measurement as Measurement
+from .judgement.outcome import Comparison as Comparison
 from .judgement.outcome import Outcome as Outcome
 from .judgement.resilience import Impact as Impact
 from .judgement.resilience import Resilience as Resilience

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pytest_inferbench.harness.capacity import Capacity
-    from pytest_inferbench.judgement.measurement import Measurement
 
 __all__ = [
     "BootProgress",
     "Booting",
-    "CapacityFound",
     "Drained",
     "Event",
-    "Measured",
     "Observer",
     "Probed",
     "Progress",
-    "ProgressEvent",
     "Ready",
     "Waiting",
     "WarmingUp",
@@ -112,23 +104,5 @@ class Probed:
     error_rate: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A measurement of ``test`` (the name of its baseline) is complete."""
-
-    test: str
-    measurement: Measurement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapacityFound:
-    """A search that ``test`` asked for is complete."""
-
-    test: str
-    capacity: Capacity
-
-
-#: What a live line shows.
-ProgressEvent = Waiting | Booting | BootProgress | Ready | WarmingUp | Progress | Drained | Probed
-Event = ProgressEvent | Measured | CapacityFound
+Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Progress | Drained | Probed
 Observer = Callable[[Event], None]

@@ -29,7 +29,7 @@ class Running:
 
 
 class Admission:
-    """Forecasts the wait from the tokens that are ahead and what tokens took lately. For one event loop.
+    """Forecasts the wait from the tokens that are ahead and what recent tokens took. For one event loop.
 
     ``target_ms``: the wait to which a lasting queue is held; 0 lets everybody in. ``streams``: how many batches are
     computed at once. ``clock``: monotonic nanoseconds.

@@ -41,7 +41,7 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 def welch(reference: list[Array], candidate: list[Array], metric: str) -> Outcome:
-    """Return what Welch's interval of the log run figures says at the same margin and level: no pairs at all."""
+    """Return what Welch's interval of the log run figures says at the same margin and level (PASS: IMPROVED too)."""
     if metric == "mean":
         figures = np.array([[r.mean(), c.mean()] for r, c in zip(reference, candidate, strict=True)])
     else:
@@ -121,8 +121,8 @@ def main_table(cells: list[Cell], n: int, rng: np.random.Generator, *, beside: b
                 row.append(f"{100 * unpaired[Outcome.PASS] / n:.0f}")
             row += [f"{100 * others[rule] / n:.0f}" for rule in alternatives]
         rows.append(row)
-    header = [*CELL, "**unchanged:** gate REGRESSED", "gate PASS", "Welch REGRESSED", "Welch PASS", *alternatives]
-    table([*header, "**10 % slower:** gate REGRESSED", "Welch", *alternatives], rows)
+    header = [*CELL, "**unchanged:** gate REGRESSED", "gate PASS", "Welch REGRESSED", "Welch PASS or better"]
+    table([*header, *alternatives, "**10 % slower:** gate REGRESSED", "Welch", *alternatives], rows)
 
 
 def welch_table(cells: list[Cell], metrics: tuple[str, ...], n: int, rng: np.random.Generator) -> None:
@@ -143,7 +143,15 @@ def welch_table(cells: list[Cell], metrics: tuple[str, ...], n: int, rng: np.ran
             row.append(share(tallies[metric, 1.1, "gate"][Outcome.REGRESSED], n))
             row.append(f"{100 * tallies[metric, 1.1, 'Welch'][Outcome.REGRESSED] / n:.1f}")
             rows.append(row)
-    header = [*CELL, "requests", "metric", "**unchanged:** gate REGRESSED", "Welch", "gate PASS", "Welch PASS"]
+    header = [
+        *CELL,
+        "requests",
+        "metric",
+        "**unchanged:** gate REGRESSED",
+        "Welch",
+        "gate PASS",
+        "Welch PASS or better",
+    ]
     table([*header, "**10 % slower:** gate REGRESSED", "Welch"], rows)
 
 
@@ -276,7 +284,7 @@ def unshared_tables(grid: list[Cell], n: int, rng: np.random.Generator, *, quick
 
 def queue_tables(grid: list[Cell], n: int, rng: np.random.Generator) -> None:
     """Print the gate on queues: by p95, by other metrics, of tails, and looking more than once."""
-    print("## p95: the same schedules and payloads on both sides\n")
+    print("## p95: the same schedules and payloads for reference and candidate\n")
     main_table(grid, n, rng)
     print("## p95: heavy-tailed boots\n")
     main_table([replace(c, heavy=True) for c in grid if c.boot_noise in (0.01, 0.03)], n, rng, beside=False)

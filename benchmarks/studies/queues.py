@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cell", "simulate"]
+__all__ = ["Cell", "simulate", "simulate_with_arrivals"]
 
 Array = NDArray[np.float64]
 
@@ -45,6 +45,17 @@ class Cell:
 
 def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return the latencies of both sides, reference first, each of shape (comparisons, pairs, requests)."""
+    _, reference, candidate = simulate_with_arrivals(cell, comparisons, rng)
+    return reference, candidate
+
+
+def simulate_with_arrivals(
+    cell: Cell, comparisons: int, rng: np.random.Generator, *, servers: int = 1
+) -> tuple[Array, Array, Array]:
+    """Return when the candidate's requests were due, and the latencies as `simulate` does; all of its shape.
+
+    ``servers``: so many share one queue, each of the cell's utilisation (arrivals are as many times as frequent).
+    """
     shape = (comparisons, cell.pairs, cell.requests)
     gaps, sizes = _gaps(cell, shape, rng), _sizes(cell, shape, rng)
     common = cell.common * rng.standard_normal(shape[:2]) if cell.common else 0.0
@@ -61,8 +72,8 @@ def simulate(cell: Cell, comparisons: int, rng: np.random.Generator) -> tuple[Ar
             service = service * cell.slower
             if cell.tail:
                 service = np.where(rng.random(shape) < 0.02, 5 * service, service)
-        sides.append(_sojourn(gaps, service))
-    return sides[0], sides[1]
+        sides.append(_sojourn(gaps, service) if servers == 1 else _shared(gaps / servers, service, servers))
+    return np.cumsum(gaps, axis=-1) / servers, sides[0], sides[1]
 
 
 def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -102,4 +113,16 @@ def _sojourn(gaps: Array, service: Array) -> Array:
     step = service[..., :-1] - gaps[..., 1:]
     walk = np.concatenate([np.zeros((*service.shape[:-1], 1)), np.cumsum(step, axis=-1)], axis=-1)
     sojourn: Array = walk - np.minimum.accumulate(walk, axis=-1) + service
+    return sojourn
+
+
+def _shared(gaps: Array, service: Array, servers: int) -> Array:
+    """Several servers and one queue: each request goes to the server that is free first (Kiefer and Wolfowitz 1955)."""
+    due = np.cumsum(gaps, axis=-1)
+    free = np.zeros((*due.shape[:-1], servers))
+    sojourn = np.empty_like(service)
+    for i in range(due.shape[-1]):
+        free.sort(axis=-1)
+        free[..., 0] = np.maximum(free[..., 0], due[..., i]) + service[..., i]
+        sojourn[..., i] = free[..., 0] - due[..., i]
     return sojourn

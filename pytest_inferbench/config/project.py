@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_inferbench.config.profile import Profile, did_you_mean, resolve_profiles
+from pytest_inferbench.config.warmup_plan import WarmUpPlan, read_warm_up
 from pytest_inferbench.config.workloads import read_workload
 from pytest_inferbench.errors import ConfigurationError
 
 __all__ = ["Project", "read_project"]
 
-_KEYS = ("service", "command", "path", "ready", "profiles", "workloads")
+_KEYS = ("service", "command", "path", "ready", "profiles", "workloads", "warmup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class Project:
 
     ``service``: what ``bentoml serve`` takes; ``command``: any other program instead; ``path``: the endpoint;
     ``ready``: the path that answers 200 once the service is ready; ``workloads``: by name, as
-    :mod:`workload_table` reads them; ``where``: what to call the configuration in a message.
+    :mod:`workload_table` reads them; ``warmup``: of those that do not say; ``where``: what to call the configuration
+    in a message.
     """
 
     where: str
@@ -32,6 +34,13 @@ class Project:
     ready: str
     profiles: Mapping[str, Profile]
     workloads: Mapping[str, Mapping[str, object]]
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
+
+    def warm_up_of(self, workload: str) -> WarmUpPlan:
+        """Return how a service is warmed up before a run of ``workload``."""
+        plan = self.workloads.get(workload, {}).get("warmup", self.warmup)
+        assert isinstance(plan, WarmUpPlan)
+        return plan
 
 
 def read_project(root: Path, given: str | None) -> Project:
@@ -48,6 +57,7 @@ def read_project(root: Path, given: str | None) -> Project:
         ready=_path(table, "ready", where) or "/readyz",
         profiles=resolve_profiles(_table(table, "profiles", where), where=where),
         workloads=_workloads(_table(table, "workloads", where), where),
+        warmup=read_warm_up(table["warmup"], what=f"{where}: warmup") if "warmup" in table else WarmUpPlan(),
     )
 
 

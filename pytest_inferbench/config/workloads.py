@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_inferbench.config.profile import did_you_mean
+from pytest_inferbench.config.warmup_plan import read_warm_up
 from pytest_inferbench.errors import ConfigurationError
 from pytest_inferbench.units import parse_rate, parse_seconds
 
@@ -48,7 +49,9 @@ def _start(value: Any, *, what: str) -> float:
     return 0.0 if value == 0 else parse_seconds(value, what=what)
 
 
-#: The keys of each kind of process beside ``process`` and ``duration``.
+#: What goes with any process.
+_ALWAYS = ("process", "duration", "warmup")
+#: The keys of each kind of process beside those.
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "poisson": ("rate",),
     "gamma": ("rate", "cv"),
@@ -61,6 +64,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 _PARSERS: Mapping[str, Callable[..., Any]] = {
     "process": _text,
     "duration": parse_seconds,
+    "warmup": read_warm_up,
     "rate": parse_rate,
     "cv": _number,
     "from": _rate_or_pause,
@@ -86,16 +90,17 @@ def read_workload(table: Mapping[str, object], where: str) -> dict[str, Any]:
     for key, value in table.items():
         if key not in _PARSERS:
             raise ConfigurationError(f"{where}: unknown key {key!r}{did_you_mean(key, _PARSERS)}")
-        if key != "rates" and not isinstance(value, int | float | str):
+        if key not in ("rates", "warmup") and not isinstance(value, int | float | str):
             raise ConfigurationError(f"{where}.{key}: expected a number, got {value!r}")
     read = {key: _PARSERS[key](value, what=f"{where}.{key}") for key, value in table.items()}
     kind = _kind(read)
     if kind not in _KINDS:
         raise ConfigurationError(f"{where}.process: unknown process {kind!r}{did_you_mean(kind, _KINDS)}")
     for key in read:
-        if key not in ("process", "duration", *_KINDS[kind]):
+        if key not in (*_ALWAYS, *_KINDS[kind]):
             raise ConfigurationError(
-                f"{where}.{key}: does not go with a {kind} process, which takes {', '.join(_KINDS[kind])} and duration"
+                f"{where}.{key}: does not go with a {kind} process, which takes "
+                f"{', '.join((*_KINDS[kind], 'duration', 'warmup'))}"
             )
     needed = {"ramp": ("from", "to"), "steps": ("rates",), "replay": ("trace",), "closed loop": _KINDS["closed loop"]}
     for key in needed.get(kind, ()):

@@ -25,6 +25,10 @@ class Deployment(Protocol):
     def pid(self) -> int | None:
         """The root of the service's processes, 0 before the boot; None where they are not on this machine."""
 
+    @property
+    def worker_count(self) -> int:
+        """How many processes take requests, as far as that is known; at least 1."""
+
     boot_seconds: float
 
     def boot(self, progress: Callable[[float, str], None] | None = None) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from pytest_inferbench.deployment import Deployment, pressure
+from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.proxy import DelayProxy, open_proxy
 from pytest_inferbench.deployment.workers import choose, find_workers, send
 from pytest_inferbench.disruption import (
@@ -36,7 +36,7 @@ from pytest_inferbench.errors import DeploymentError
 from pytest_inferbench.events import Progress
 from pytest_inferbench.loadgen import Target
 
-__all__ = ["Course", "Disruptable", "DisruptedItsWay", "Disruptor", "objection"]
+__all__ = ["Disruptable", "Disruptor", "DisruptsItself", "InjectedFault", "objection"]
 
 #: How long a manager may take to replace a worker that ended; seconds.
 _REPLACED_WITHIN = 60.0
@@ -59,7 +59,7 @@ class Disruptable(Protocol):
 
 
 @dataclass(slots=True)
-class Course:
+class InjectedFault:
     """One disruption under way: monotonic nanoseconds, and what was done."""
 
     disruption: Disruption
@@ -74,14 +74,14 @@ class Course:
 
 
 @runtime_checkable
-class DisruptedItsWay(Protocol):
+class DisruptsItself(Protocol):
     """A deployment that is not processes of this machine, and carries out itself what is done to it: a cluster."""
 
     def objection(self, disruption: Disruption) -> str:
         """Return why it cannot be disrupted so; empty if it can, as far as is known before it is booted."""
 
-    async def disrupt(self, course: Course) -> None:
-        """Carry out ``course.disruption`` now, note in ``course`` when it begins, and return once it is undone.
+    async def disrupt(self, fault: InjectedFault) -> None:
+        """Carry out ``fault.disruption`` now, note in ``fault`` when it begins, and return once it is undone.
 
         Cancelled, it is undone at once. Raises DeploymentError if it cannot be carried out.
         """
@@ -94,7 +94,7 @@ def objection(service: Deployment, disruption: Disruption, target: Target) -> st
         if target.is_absolute and target.url.startswith("https:"):
             return f"{what}: a proxy in the path of https would need the service's certificate; use http"
         return ""
-    if isinstance(service, DisruptedItsWay):
+    if isinstance(service, DisruptsItself):
         problem = service.objection(disruption)
         return f"{what}: {problem}" if problem else ""
     if not isinstance(service, Disruptable):
@@ -122,7 +122,7 @@ class Disruptor:
     """The disruptions of one run against one booted ``service``. Without any it costs nothing."""
 
     def __init__(self, disruptions: Sequence[Disruption], service: Deployment) -> None:
-        self._logs = [Course(disruption) for disruption in disruptions]
+        self._faults = [InjectedFault(disruption) for disruption in disruptions]
         self._service = service
         self._started: asyncio.Event = asyncio.Event()
         self._start_ns = 0
@@ -132,7 +132,7 @@ class Disruptor:
     @asynccontextmanager
     async def in_path(self, target: Target) -> AsyncIterator[Target]:
         """Yield where requests shall go: ``target``, or a proxy before it if the network is to be slow."""
-        if not any(isinstance(log.disruption, SlowNetwork) for log in self._logs):
+        if not any(isinstance(fault.disruption, SlowNetwork) for fault in self._faults):
             yield target
             return
         parts = urlsplit(target.url)
@@ -142,15 +142,15 @@ class Disruptor:
             yield replace(target, url=urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{proxy.port}")))
 
     def listen(self, report: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        """Return ``report``, which also tells us when the clock of the run starts."""
+        """Return ``report``, which also notes when the clock of the run starts."""
 
-        def hear(progress: Progress) -> None:
+        def observe(progress: Progress) -> None:
             if not self._started.is_set():
                 self._start_ns = time.monotonic_ns() - round(progress.elapsed * 1e9)
                 self._started.set()
             report(progress)
 
-        return hear
+        return observe
 
     @asynccontextmanager
     async def armed(self) -> AsyncIterator[None]:
@@ -158,7 +158,7 @@ class Disruptor:
 
         Processes that pressed are waited for on leaving only: the CPU time of a child counts as ours from then on.
         """
-        tasks = [asyncio.create_task(self._carry_out(log)) for log in self._logs]
+        tasks = [asyncio.create_task(self._carry_out(fault)) for fault in self._faults]
         try:
             yield
         finally:
@@ -172,64 +172,64 @@ class Disruptor:
         """Return what came about, one event per disruption, in order of their planned instants."""
         return tuple(
             DisruptionEvent(
-                disruption=log.disruption,
-                began_ns=log.began_ns,
-                ended_ns=log.ended_ns,
+                disruption=fault.disruption,
+                began_ns=fault.began_ns,
+                ended_ns=fault.ended_ns,
                 start_ns=self._start_ns,
-                detail=log.detail,
+                detail=fault.detail,
             )
-            for log in self._logs
+            for fault in self._faults
         )
 
-    async def _carry_out(self, log: Course) -> None:
+    async def _carry_out(self, fault: InjectedFault) -> None:
         await self._started.wait()
-        due = self._start_ns + round(instant(log.disruption) * 1e9)
+        due = self._start_ns + round(instant(fault.disruption) * 1e9)
         await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         try:
-            match log.disruption:
+            match fault.disruption:
                 case SlowNetwork():
-                    await self._slow(log, log.disruption)
-                case _ if isinstance(self._service, DisruptedItsWay):
-                    await self._service.disrupt(log)
+                    await self._slow(fault, fault.disruption)
+                case _ if isinstance(self._service, DisruptsItself):
+                    await self._service.disrupt(fault)
                 case KillWorker():
-                    await self._kill(log, log.disruption)
+                    await self._kill(fault, fault.disruption)
                 case Freeze():
-                    await self._freeze(log, log.disruption)
+                    await self._freeze(fault, fault.disruption)
                 case Restart():
-                    await self._restart(log, log.disruption)
+                    await self._restart(fault, fault.disruption)
                 case CpuPressure() | MemoryPressure():
-                    await self._press(log, log.disruption)
+                    await self._press(fault, fault.disruption)
         except (DeploymentError, OSError, psutil.Error) as error:
-            log.detail = f"{type(error).__name__}: {error}"
+            fault.detail = f"{type(error).__name__}: {error}"
         finally:
-            if log.began_ns is not None:
-                log.ended_ns = time.monotonic_ns()
+            if fault.began_ns is not None:
+                fault.ended_ns = time.monotonic_ns()
 
     async def _workers(self) -> tuple[list[psutil.Process], bool]:
         assert isinstance(self._service, Disruptable)
         return await asyncio.to_thread(find_workers, self._service.pid, self._service.port)
 
-    async def _kill(self, log: Course, kill: KillWorker) -> None:
+    async def _kill(self, fault: InjectedFault, kill: KillWorker) -> None:
         victims = choose((await self._workers())[0], kill.workers)
-        log.began_ns = time.monotonic_ns()
-        log.detail = f"SIGKILL to {_pids(send(victims, signal.SIGKILL))}"
+        fault.began_ns = time.monotonic_ns()
+        fault.detail = f"SIGKILL to {_pids(send(victims, signal.SIGKILL))}"
 
-    async def _freeze(self, log: Course, freeze: Freeze) -> None:
+    async def _freeze(self, fault: InjectedFault, freeze: Freeze) -> None:
         victims = choose((await self._workers())[0], freeze.workers)
-        log.began_ns = time.monotonic_ns()
+        fault.began_ns = time.monotonic_ns()
         try:
-            log.detail = f"SIGSTOP to {_pids(send(victims, signal.SIGSTOP))}"
+            fault.detail = f"SIGSTOP to {_pids(send(victims, signal.SIGSTOP))}"
             await asyncio.sleep(float(freeze.duration))
         finally:
             send(victims, signal.SIGCONT)
 
-    async def _press(self, log: Course, press: CpuPressure | MemoryPressure) -> None:
+    async def _press(self, fault: InjectedFault, press: CpuPressure | MemoryPressure) -> None:
         kind, number, amount = "memory", 1, 0
         if isinstance(press, CpuPressure):
             kind, number = "cpu", press.processes
         else:
             amount = int(press.amount)
-        words = [sys.executable, "-P", "-S", pressure.__file__, kind, str(float(press.duration)), str(amount)]
+        words = helper_command("press", kind, str(float(press.duration)), str(amount))
         processes: list[subprocess.Popen[bytes]] = []
         try:
             for _ in range(number):
@@ -239,8 +239,8 @@ class Disruptor:
                 assert process.stdout is not None
                 if not await asyncio.to_thread(process.stdout.readline):
                     raise DeploymentError(f"a process for the {kind} pressure ended immediately")
-            log.began_ns = time.monotonic_ns()
-            log.detail = f"{number} x {kind} by {_pids([process.pid for process in processes])}"
+            fault.began_ns = time.monotonic_ns()
+            fault.detail = f"{number} x {kind} by {_pids([process.pid for process in processes])}"
             for process in processes:
                 assert process.stdout is not None
                 await asyncio.to_thread(process.stdout.read)  # until it ends
@@ -248,34 +248,34 @@ class Disruptor:
             for process in processes:
                 os.kill(process.pid, signal.SIGKILL)  # process.kill() would wait for one that has ended
 
-    async def _slow(self, log: Course, slow: SlowNetwork) -> None:
+    async def _slow(self, fault: InjectedFault, slow: SlowNetwork) -> None:
         assert self._proxy is not None
-        log.began_ns = time.monotonic_ns()
+        fault.began_ns = time.monotonic_ns()
         self._proxy.delay += float(slow.delay)
-        log.detail = f"{float(slow.delay):g} s each way, through a proxy on port {self._proxy.port}"
+        fault.detail = f"{float(slow.delay):g} s each way, through a proxy on port {self._proxy.port}"
         try:
             await asyncio.sleep(float(slow.duration))
         finally:
             self._proxy.delay -= float(slow.delay)
 
-    async def _restart(self, log: Course, restart: Restart) -> None:
+    async def _restart(self, fault: InjectedFault, restart: Restart) -> None:
         assert isinstance(self._service, Disruptable)
         workers, managed = await self._workers()
         if not managed or len(workers) < 2:
-            log.began_ns = time.monotonic_ns()
-            log.detail = "the whole service was ended by SIGTERM and was not ready again by the end of the run"
+            fault.began_ns = time.monotonic_ns()
+            fault.detail = "the whole service was ended by SIGTERM and was not ready again by the end of the run"
             await asyncio.to_thread(self._service.restart)
-            log.detail = "the whole service was ended by SIGTERM and started again"
+            fault.detail = "the whole service was ended by SIGTERM and started again"
             return
         done: list[int] = []
         for worker in workers:
             if done:
                 await asyncio.sleep(float(restart.pause))
-            log.began_ns = log.began_ns or time.monotonic_ns()
+            fault.began_ns = fault.began_ns or time.monotonic_ns()
             done += send([worker], signal.SIGTERM)
-            log.detail = f"SIGTERM to {_pids(done)} of {len(workers)} workers, one after the other"
+            fault.detail = f"SIGTERM to {_pids(done)} of {len(workers)} workers, one after the other"
             await self._replaced(worker, len(workers))
-        log.detail += ", each replaced"
+        fault.detail += ", each replaced"
 
     async def _replaced(self, worker: psutil.Process, count: int) -> None:
         deadline = time.monotonic() + _REPLACED_WITHIN

@@ -19,6 +19,7 @@ class ExternalService:
         self.boot_seconds = 0.0
         self.alive = True
         self.pid: int | None = None
+        self.worker_count = 1  # what is behind the URL is not known
 
     def boot(self, progress: Callable[[float, str], None] | None = None) -> None:
         """Check that the endpoint answers HTTP at all; any status will do."""

@@ -1,9 +1,11 @@
-"""The service as processes on this machine, booted under a supervisor and ended with everything it started."""
+"""The service as processes on this machine, run by a helper process that ends it with everything it started."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,12 +19,14 @@ import httpx
 import psutil
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.deployment import supervisor
+from pytest_inferbench.deployment.helper_process import GRACE_SECONDS, helper_command
 from pytest_inferbench.errors import DeploymentError
 
 __all__ = ["Launch", "LocalService"]
 
 HOST = "127.0.0.1"
+#: Below those that Linux (32768 and more) and macOS (49152 and more) give to outgoing connections.
+_PORTS = range(20_000, 32_768)
 _TAIL_BYTES = 4000
 _TAIL_LINES = 25
 _PROGRESS_SECONDS = 1.0
@@ -74,7 +78,7 @@ class LocalService:
         self.port = 0
         self.pid = 0
         self.boot_seconds = 0.0
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._helper: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -90,19 +94,19 @@ class LocalService:
 
     def restart(self) -> None:
         """End it gracefully, start it again on the same port and wait until it is ready. Raises DeploymentError."""
-        supervised = self._supervisor
-        if supervised is None or supervised.stdin is None or supervised.stdout is None:
+        helper = self._helper
+        if helper is None or helper.stdin is None or helper.stdout is None:
             raise self._error("is not running, so it cannot be restarted")
         try:
-            supervised.stdin.write(b"restart\n")
-            supervised.stdin.flush()
-            self.pid = int(supervised.stdout.readline() or 0)
+            helper.stdin.write(b"restart\n")
+            helper.stdin.flush()
+            self.pid = int(helper.stdout.readline() or 0)
         except (OSError, ValueError):  # stopped meanwhile
             raise self._error("ended before it could be restarted") from None
         self._await_ready(None)
 
     def _await_ready(self, progress: Callable[[float, str], None] | None) -> None:
-        started = told = time.monotonic()
+        started = reported = time.monotonic()
         deadline = started + self.launch.boot_timeout
         # Proxies are for the world outside: trust_env would send loopback traffic through them.
         with httpx.Client(base_url=self.url, timeout=2.0, trust_env=False) as client:
@@ -115,9 +119,9 @@ class LocalService:
                         "200); raise --inferbench-boot-timeout if it only needs more time"
                     )
                 time.sleep(0.05)
-                if progress is not None and time.monotonic() - told >= _PROGRESS_SECONDS:
-                    told = time.monotonic()
-                    progress(told - started, self.log_tail().rpartition("\n")[2])
+                if progress is not None and time.monotonic() - reported >= _PROGRESS_SECONDS:
+                    reported = time.monotonic()
+                    progress(reported - started, self.log_tail().rpartition("\n")[2])
 
     @property
     def worker_count(self) -> int:
@@ -127,20 +131,20 @@ class LocalService:
     @property
     def alive(self) -> bool:
         """True while the service's main process runs."""
-        return self._supervisor is not None and self._supervisor.poll() is None
+        return self._helper is not None and self._helper.poll() is None
 
     def stop(self) -> None:
         """End the service and all its descendants: politely first, by force after a grace period."""
-        process = self._supervisor
+        process = self._helper
         if process is None:
             return
-        self._supervisor = None
+        self._helper = None
         if process.stdin is not None:
             process.stdin.close()
         try:
-            process.wait(supervisor.GRACE_SECONDS + 10)
+            process.wait(GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            # The supervisor hangs: its death takes the main process along (parent-death signal).
+            # It hangs: its death takes the main process along (parent-death signal).
             process.kill()
             process.wait()
         if process.stdout is not None:
@@ -177,16 +181,16 @@ class LocalService:
             # Before anything that is installed: an editable install would lead back to the checkout under test.
             here = [str(folder) for folder in (self.launch.cwd, self.launch.cwd / "src") if folder.is_dir()]
             environment["PYTHONPATH"] = os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-P", supervisor.__file__, str(self.log), affinity, str(nice), "--", *command],
+        self._helper = subprocess.Popen(
+            helper_command("run", str(self.log), affinity, str(nice), "--", *command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self.launch.cwd,
             env=environment,
             start_new_session=True,
         )
-        assert self._supervisor.stdout is not None
-        line = self._supervisor.stdout.readline()
+        assert self._helper.stdout is not None
+        line = self._helper.stdout.readline()
         self.pid = int(line) if line else 0
 
     def _answers(self, client: httpx.Client) -> bool:
@@ -197,7 +201,7 @@ class LocalService:
 
     @property
     def _status(self) -> str:
-        code = self._supervisor.poll() if self._supervisor else None
+        code = self._helper.poll() if self._helper else None
         if code is None or code < 128:
             return str(code)
         try:
@@ -220,7 +224,14 @@ class LocalService:
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback interface that nobody listens on at the moment."""
+    """Return a TCP port on the loopback interface that nobody listens on at the moment.
+
+    One that the system gives to no outgoing connection, if there is any: the service binds it only seconds later.
+    """
+    for port in secrets.SystemRandom().sample(_PORTS, 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -29,7 +29,7 @@ class Revision:
         what = f"--against git:{name}"
         top = _git(project, "rev-parse", "--show-toplevel")
         if top.returncode:
-            raise ConfigurationError(f"{what}: {project} is not in a readable git repository ({_said(top)})")
+            raise ConfigurationError(f"{what}: {project} is not in a readable git repository ({_message(top)})")
         found = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         repository = Path(top.stdout.strip())
         if found.returncode or not name:
@@ -59,7 +59,7 @@ class Revision:
         for arguments in (("read-tree", self.commit), ("checkout-index", "--all", f"--prefix={tree}/")):
             done = _git(self.repository, *arguments, environment=index)
             if done.returncode:
-                raise ConfigurationError(f"cannot export {self.label} into {folder}: {_said(done)}")
+                raise ConfigurationError(f"cannot export {self.label} into {folder}: {_message(done)}")
         return tree / self.project.relative_to(self.repository.resolve())
 
 
@@ -79,5 +79,5 @@ def _git(
         return subprocess.CompletedProcess(["git"], 127, "", f"git cannot be run: {error.strerror}")
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _message(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit status {done.returncode}"

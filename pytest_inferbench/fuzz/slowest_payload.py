@@ -41,11 +41,11 @@ class SlowestPayload(Generic[T]):
 
 
 class PayloadTrial(Generic[T]):
-    """Says whether a payload is too slow; what it once said of a payload stays said, so that nothing looks flaky.
+    """Says whether a payload is too slow; an answer about a payload stays, so that nothing looks flaky.
 
     ``measure``: seconds that one request takes, inf for a failure. ``control``: a payload known to be quick. One
-    answer within ``limit`` acquits. A late one counts only if the control, sent right after it, was within: otherwise
-    the machine was slow, not the payload.
+    answer within ``limit`` settles it. A late one counts only if the control, sent right after it, was within:
+    otherwise the machine was slow, not the payload.
     """
 
     def __init__(self, measure: Callable[[T], float], *, limit: float, control: T) -> None:

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.errors import CapacityError, ConfigurationError
 from pytest_inferbench.events import Booting, Observer, Probed
-from pytest_inferbench.harness.trial import LoadOptions, System
-from pytest_inferbench.harness.warmup import warm_up
+from pytest_inferbench.harness.trial import LoadOptions, Procedure, System
 from pytest_inferbench.judgement.slo import SLO
-from pytest_inferbench.judgement.validity import examine
 from pytest_inferbench.loadgen import LoadGenerator, Target
-from pytest_inferbench.runs.run import Run
+from pytest_inferbench.loadgen.payloads import serialize
+from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.workload.arrivals import Poisson
+from pytest_inferbench.workload.seeds import stream
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
 
 __all__ = ["Capacity", "CapacitySearch", "Probe", "holds"]
@@ -69,7 +70,11 @@ class CapacitySearch:
 
     ``duration`` (seconds) is the length of one run; ``precision`` the relative width at which a search ends (0.05:
     the lowest rate that failed is at most 5 % above the highest that held). ``budget`` (seconds): no further run
-    that would end later, once the first boot has an answer. ``load_options``: how the load is issued.
+    that would end later, once the first boot has an answer. ``load_options``: how the load is issued. ``warmup``: what
+    is sent to each boot before. ``procedure``: how that is done, and how a run is examined.
+
+    Each probe of each boot has its own arrivals and payloads, all derived from ``seed``: how much their luck moves the
+    answer is in the interval, which is taken over the boots.
     """
 
     target: Target
@@ -81,6 +86,8 @@ class CapacitySearch:
     load_options: LoadOptions = field(default_factory=LoadOptions)
     budget: float | None = None
     alpha: float = 0.05
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
+    procedure: Procedure = field(default_factory=Procedure)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -89,11 +96,19 @@ class CapacitySearch:
         if not self.duration > 0:
             raise ConfigurationError(f"capacity: duration must be greater than zero, got {self.duration!r}")
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What two searches must share to have the same answer, besides the service and the SLO; no secret is in it."""
+        bodies = serialize(draw_payloads(self.payloads, _CLOSED_REQUESTS, self.seed))
+        issued = (self.target.digest, bodies.digest(self.target.method), self.load_options)
+        return (*issued, self.seed, self.duration, self.precision, self.budget, self.alpha, self.warmup)
+
     async def find(self, system: System, slo: SLO, *, boots: int) -> Capacity:
         """Search in ``boots`` boots, each from where the one before ended.
 
         Raises CapacityError if the SLO does not even hold at a tenth of the rate that the service sustains with
-        16 requests in flight, or if the load generator could not keep a rate that the service could.
+        16 requests in flight, if it answers none of those well, or if the load generator could not keep a rate that
+        the service could.
         """
         if boots < 1:
             raise ConfigurationError(f"capacity: boots must be at least 1, got {boots}")
@@ -111,9 +126,9 @@ class CapacitySearch:
                 await asyncio.to_thread(service.boot)
                 endpoint = self.target.at(service.url)
                 bodies = draw_payloads(self.payloads, _CLOSED_REQUESTS, self.seed)
-                await warm_up(LoadGenerator(endpoint), bodies, service, self.observe)
+                await self.procedure.warm_up(LoadGenerator(endpoint), bodies, service, self.observe, self.warmup)
                 if guess is None:
-                    guess = (await LoadGenerator(endpoint).issue_closed(bodies, concurrency=_CONCURRENCY)).throughput
+                    guess = _guess(await LoadGenerator(endpoint).issue_closed(bodies, concurrency=_CONCURRENCY))
                 low, high = await self._bisect(endpoint, slo, guess, number, probes)
             finally:
                 service.stop()
@@ -128,7 +143,7 @@ class CapacitySearch:
         low, high = 0.0, math.inf
         least, rate, step = guess / 10, guess, 1.25
         while high / max(low, 1e-9) > 1 + self.precision:
-            probe = await self._probe(endpoint, slo, rate, boot)
+            probe = await self._probe(endpoint, slo, rate, boot, len(probes))
             probes.append(probe)
             if probe.held:
                 low = max(low, rate)
@@ -148,13 +163,14 @@ class CapacitySearch:
             step *= 1.25
         return low, high
 
-    async def _probe(self, endpoint: Target, slo: SLO, rate: float, boot: int) -> Probe:
+    async def _probe(self, endpoint: Target, slo: SLO, rate: float, boot: int, number: int) -> Probe:
         # A percentile needs requests: a slow service is watched for longer.
         duration = max(self.duration, _LEAST_REQUESTS / rate)
-        schedule = Workload("capacity", Poisson(rate), duration).schedule(self.seed)
-        bodies = draw_payloads(self.payloads, len(schedule), self.seed)
+        seed = self._seed(boot, number)
+        schedule = Workload("capacity", Poisson(rate), duration).schedule(seed)
+        bodies = draw_payloads(self.payloads, len(schedule), seed)
         run = await self.load_options.generator(endpoint, self.observe).issue(schedule, bodies)
-        spoilt = [finding for finding in examine(run) if finding.kind == "invalid"]
+        spoilt = [finding for finding in self.procedure.examine(run) if finding.kind == "invalid"]
         held = holds(run, slo)
         if spoilt and held:
             raise CapacityError(
@@ -166,6 +182,10 @@ class CapacitySearch:
         self.observe(Probed(rate=rate, held=held, p95=found.p95, error_rate=found.error_rate))
         return found
 
+    def _seed(self, boot: int, number: int) -> int:
+        """Return the seed of probe ``number`` (of the whole search), which is in ``boot``."""
+        return int(stream(self.seed, f"capacity, boot {boot}, probe {number}").integers(2**63))
+
     def _conclude(self, profile: str, slo: SLO, brackets: list[tuple[float, float]], probes: list[Probe]) -> Capacity:
         rates = tuple(low for low, _ in brackets)
         low, high = (math.exp(np.log(ends).mean()) for ends in zip(*brackets, strict=True))
@@ -176,6 +196,19 @@ class CapacitySearch:
         return Capacity(
             profile=profile, slo=replace(slo), rate=rate, interval=(low, high), boots=rates, probes=tuple(probes)
         )
+
+
+def _guess(run: Run) -> float:
+    """Return the rate of good answers in a closed loop. Raises CapacityError if there were none."""
+    rate = run.throughput
+    if 0 < rate < math.inf:
+        return rate
+    counts = {kind: run.count(kind) for kind in Failure if kind is not Failure.NONE}
+    causes = ", ".join(f"{count} x {kind.name.lower()}" for kind, count in counts.items() if count)
+    raise CapacityError(
+        f"the capacity cannot be found: with {_CONCURRENCY} requests in flight none of {len(run)} had a good answer "
+        f"({causes}); see the service's log, or how many requests it takes at once"
+    )
 
 
 def holds(run: Run, slo: SLO) -> bool:
@@ -191,4 +224,4 @@ def holds(run: Run, slo: SLO) -> bool:
             good = value <= limit
         if not good:
             return False
-    return not backlog(latencies).rising
+    return not saturation(latencies).rising

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.disruption import Disruption, check_disruptions
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.harness import Harness
@@ -39,11 +40,12 @@ class InferenceService:
 
 @dataclass(frozen=True, slots=True)
 class BoundWorkload:
-    """A workload with the target and the payloads it is issued to and with."""
+    """A workload with the target and the payloads it is issued to and with, and how the service is warmed up first."""
 
     workload: Workload
     target: Target
     payloads: PayloadSource
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
 
     async def measure(
         self,
@@ -72,6 +74,7 @@ class BoundWorkload:
             options=service.harness.load_options,
             disruptions=check_disruptions(disruptions, duration=self.workload.duration),
             size=size,
+            warmup=self.warmup,
         )
         tolerated = parse_fraction(margin, what="margin")
         return await service.harness.measure(load, service.profile, repeats=repeats, metrics=metrics, margin=tolerated)
@@ -83,6 +86,7 @@ class CapacityFinder:
 
     target: Target
     payloads: PayloadSource
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
 
     async def find(
         self,
@@ -112,5 +116,7 @@ class CapacityFinder:
             load_options=harness.load_options,
             budget=harness.sampling.budget,
             alpha=harness.policy.alpha,
+            warmup=self.warmup,
+            procedure=harness.procedure,
         )
         return await harness.capacity(search, service.profile, slo, boots=boots)

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from pytest_inferbench.events import Booting, CapacityFound, Measured, Observer, Waiting
+from pytest_inferbench.events import Booting, Waiting
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.history import History, Pair, PairLog
+from pytest_inferbench.harness.results import CapacityFound, Measured, Observer
+from pytest_inferbench.harness.resuming import load_capacity, load_pairs, resume_name, store_capacity, store_pairs
 from pytest_inferbench.harness.stored_reference import read_reference, record_baseline
 from pytest_inferbench.harness.systems import Systems
 from pytest_inferbench.harness.trial import (
@@ -32,7 +34,7 @@ from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.runs.environment import Environment
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.storage.baselines import BaselineStore
-from pytest_inferbench.storage.resume_cache import Kept
+from pytest_inferbench.storage.resume_cache import ResumeCache
 from pytest_inferbench.workload.seeds import stream
 
 __all__ = ["Harness", "Sampling"]
@@ -71,7 +73,7 @@ class Harness:
     history: History
     load_options: LoadOptions = field(default_factory=LoadOptions)
     procedure: Procedure = field(default_factory=Procedure)
-    resume_cache: Kept = field(default_factory=lambda: Kept(None))
+    resume_cache: ResumeCache = field(default_factory=lambda: ResumeCache(None))
     _capacities: dict[str, Capacity] = field(default_factory=dict, init=False)
 
     async def measure(
@@ -111,10 +113,10 @@ class Harness:
         if rerun := log.begin_attempt():
             plan = replace(plan, looks=(rerun + plan.looks[-1 if len(plan.looks) == 1 else 0],))
         else:
-            kept: list[Pair] = self.resume_cache.load(*name) or []
+            kept = load_pairs(self.resume_cache, name, disruptions=load.disruptions, paired=other is not None)
             log.adopt([pair for pair in kept if pair.valid][: plan.most])
             resumed = len(log.pairs)
-        keep = partial(self.resume_cache.store, log.pairs, *name)
+        keep = partial(store_pairs, self.resume_cache, log.pairs, name)
         await self._acquire()
         try:
             stop = await self._trials(plan, log, load, candidate, other, stored, keep)
@@ -136,18 +138,18 @@ class Harness:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
         system = self.systems.under_test(profile)
         boots = self.sampling.repeats if boots is None else boots
-        name = ("capacity", profile, system.profile, slo, search.seed, search.duration, search.precision, boots)
-        if known := self._capacities.get(repr(name)):
+        name = resume_name("capacity", profile, system.profile, slo, search.identity, boots)
+        if known := self._capacities.get(name):
             return known
-        found: Capacity | None = self.resume_cache.load(*name)
+        found = load_capacity(self.resume_cache, name, profile=system.name, slo=slo)
         if found is None:
             await self._acquire()
             try:
                 found = await search.find(system, slo, boots=boots)
             finally:
                 self.lock.release()
-            self.resume_cache.store(found, *name)
-        self._capacities[repr(name)] = found
+            store_capacity(self.resume_cache, found, name)
+        self._capacities[name] = found
         self.observe(CapacityFound(test=self.history.test, capacity=found))
         return found
 
@@ -215,7 +217,8 @@ class Harness:
                 reference: Sequence[Run] = () if stored is None else stored.runs
                 if other is not None:
                     reference = [pair.reference.run for pair in pairs if pair.reference is not None]
-                stop = plan.stop(reference, [pair.candidate.run for pair in pairs], spent=spent)
+                runs = [pair.candidate.run for pair in pairs]
+                stop = plan.stop(reference, runs, spent=spent, stored=other is None)
                 if stop is not None:
                     return stop
             seed = log.next_seed(self.sampling.seed, seeds)
@@ -256,7 +259,7 @@ class Harness:
         if other is not None and other.name == ITSELF:
             rng = stream(self.sampling.seed, "selfcheck")
             checked = self_check(measured, runs, repeats=self.sampling.repeats, alpha=self.policy.alpha, rng=rng)
-        moved = None if reference is None else reference.drift(runs, alpha=self.policy.alpha)
+        moved = None if reference is None else reference.machine_drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,
             profile=candidate.name,
@@ -293,11 +296,11 @@ class Harness:
         return measurement
 
 
-def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> tuple[object, ...]:
-    """Return all that two runs must share to be of one measurement, besides the files of the project."""
-    issued = (load.workload.identity, load.target, load.options, load.disruptions)
+def _name(place: tuple[str, int], load: Load, candidate: System, other: System | None, seed: int) -> str:
+    """Return the name of all that two runs must share to be of one measurement, besides the files of the project."""
+    issued = (load.workload.identity, load.target, load.options, load.disruptions, load.warmup)
     systems = [(system.name, system.profile) for system in (candidate, other) if system is not None]
-    return (place, issued, systems, seed)
+    return resume_name(place, issued, systems, seed)
 
 
 def _label(system: System) -> str:

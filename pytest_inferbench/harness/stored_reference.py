@@ -75,7 +75,7 @@ def _of_this_numpy(stored: Baseline, environment: Environment) -> tuple[Run, ...
     packages = stored.environment.get("packages")
     if isinstance(packages, Mapping) and packages.get("numpy") == environment.packages.get("numpy"):
         return stored.runs
-    return tuple(replace(run, pace_ns=None) for run in stored.runs)
+    return tuple(replace(run, calibration_ns=None) for run in stored.runs)
 
 
 def _read_self_check(table: Mapping[str, object] | None) -> SelfCheck | None:

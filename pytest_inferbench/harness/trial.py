@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_inferbench.config.profile import Profile
+from pytest_inferbench.config.warmup_plan import WarmUpPlan
 from pytest_inferbench.deployment import Deployment, Watched
 from pytest_inferbench.deployment.disruptor import Disruptor, objection
 from pytest_inferbench.disruption import Disruption, DisruptionEvent, SlowNetwork, describe_disruption
@@ -20,7 +21,7 @@ from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.judgement.validity import Finding, examine
 from pytest_inferbench.loadgen import LoadGenerator, Target
 from pytest_inferbench.machine.resource_meter import measured_resources
-from pytest_inferbench.machine.speed import measure_pace
+from pytest_inferbench.machine.speed import run_reference_computation
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.quantiles import smooth_quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
@@ -62,7 +63,7 @@ class Load:
     """What both systems are given: a workload, where it goes and with what, and how it is issued.
 
     ``disruptions``: what is done to the service meanwhile, in order of their instants. ``size`` counts the tokens of
-    a payload.
+    a payload. ``warmup``: what is sent before.
     """
 
     workload: Workload
@@ -71,6 +72,7 @@ class Load:
     options: LoadOptions = field(default_factory=LoadOptions)
     disruptions: tuple[Disruption, ...] = ()
     size: Callable[[Any], int] | None = None
+    warmup: WarmUpPlan = field(default_factory=WarmUpPlan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +81,10 @@ class Procedure:
     machine's speed is measured (nanoseconds of a reference computation). A test may put others in their place."""
 
     warm_up: Callable[
-        [LoadGenerator, Sequence[object], Deployment, Observer], Coroutine[Any, Any, tuple[Finding, ...]]
+        [LoadGenerator, Sequence[object], Deployment, Observer, WarmUpPlan], Coroutine[Any, Any, tuple[Finding, ...]]
     ] = warm_up
     examine: Callable[[Run], tuple[Finding, ...]] = examine
-    measure_speed: Callable[[], int] = measure_pace
+    measure_speed: Callable[[], int] = run_reference_computation
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ async def run_trial(
         disruptor = Disruptor(load.disruptions, service)
         root = (lambda: service.pid or 0) if here else None
         async with disruptor.in_path(load.target.at(service.url)) as endpoint:
-            findings = await steps.warm_up(LoadGenerator(endpoint), bodies, service, observe)
+            findings = await steps.warm_up(LoadGenerator(endpoint), bodies, service, observe, load.warmup)
             generator = load.options.generator(endpoint, disruptor.listen(observe))
             watch = await asyncio.to_thread(service.watch) if isinstance(service, Watched) else None
             try:
@@ -159,7 +161,7 @@ async def run_trial(
         service.stop()
     if here:
         speeds.append(steps.measure_speed())
-        run = replace(run, pace_ns=sum(speeds) // len(speeds))
+        run = replace(run, calibration_ns=sum(speeds) // len(speeds))
     latencies = run.latencies
     observe(
         Drained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,51 +13,14 @@ from numpy.typing import NDArray
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.effect import TOLERANCE, Effect, estimate_effect, figures
 from pytest_inferbench.judgement.estimate import METRICS, PERCENTILES, run_figure, typical
-from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.machine_drift import discount, machine_drift
+from pytest_inferbench.judgement.outcome import Comparison, Outcome
 from pytest_inferbench.judgement.pairing import Pairing, Runs, Sample, pair_up, read_runs
 from pytest_inferbench.stats.paired import pairs_to_decide
 from pytest_inferbench.stats.proportions import holm
 from pytest_inferbench.stats.quantiles import log_ratio, samples_needed
 
 __all__ = ["METRICS", "PERCENTILES", "Comparison", "compare", "compare_family"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One metric of the candidate against the reference.
-
-    ``reference`` and ``candidate`` are the estimates over the paired runs in the metric's own unit (seconds, per
-    second, fraction); ``ratio`` is candidate / reference and ``interval`` the two-sided 1 - 2 alpha interval of
-    that ratio, except for ``error_rate``, whose interval is that of the difference candidate - reference.
-    ``runs`` and ``requests`` count both sides as given, reference first. ``p_value`` is that of "worse than the
-    margin", raw; ``adjusted_p`` is Holm's within a family. ``more_pairs``: how many more pairs would decide an
-    INCONCLUSIVE comparison if the noise stays as seen (None: no realistic number, or nothing to decide).
-    """
-
-    metric: str
-    outcome: Outcome
-    ratio: float
-    interval: tuple[float, float]
-    reasons: tuple[str, ...]
-    reference: float
-    candidate: float
-    pairs: int
-    runs: tuple[int, int]
-    requests: tuple[int, int]
-    margin: float
-    alpha: float
-    pair_ratios: tuple[float, ...]
-    p_value: float
-    adjusted_p: float | None = None
-    more_pairs: int | None = None
-    #: Undecided because the machine changed since the baseline was recorded: more pairs would not tell.
-    drifted: bool = False
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError(
-            f"a Comparison has no truth value: {self.metric} is {self.outcome}; look at .outcome "
-            f"(`assert compare(...).outcome is Outcome.PASS`)"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +32,13 @@ class _Single:
 
 
 def compare(
-    reference: Runs, candidate: Runs, *, metric: str = "p95", margin: float = 0.05, alpha: float = 0.05
+    reference: Runs,
+    candidate: Runs,
+    *,
+    metric: str = "p95",
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> Comparison:
     """Compare ``candidate`` with ``reference`` by ``metric``, one number per run, pair by pair.
 
@@ -77,18 +46,22 @@ def compare(
     ``Run`` or 1-D array is one run. ``metric``: p50 p90 p95 p99 mean error_rate throughput. ``margin``: the
     relative change that matters (absolute for error_rate), ``alpha``: the one-sided error rate.
 
-    Pairs count as pairs where the requests show that both runs were issued the same ones, or where the figures of
-    all pairs go together; else the runs of the two sides are two independent samples (Welch), see
-    `mean_of_changes`. Which of the two is decided without looking at the change.
+    Pairs count as pairs where the requests show that both runs were issued the same ones, or where the values of all
+    pairs go together; else the runs are two independent samples (Welch), see `mean_of_changes`. Which of the two is
+    decided without looking at the change.
 
     REGRESSED if the interval lies wholly above 1 + margin, IMPROVED if wholly below 1 / (1 + margin), PASS if it
     otherwise lies wholly below 1 + margin, else INCONCLUSIVE, which also stands for fewer than two pairs and for
     a percentile with too few requests. Raises ValidationError for input that cannot be runs.
+
+    ``stored``: the reference was measured at another time. What the machine's change since then may explain, by the
+    reference computation that the runs carry (``Run.calibration_ns``), is INCONCLUSIVE (`discount` says how); the
+    ratio and the interval stay as measured. Without two such runs on each side nothing is discounted.
     """
-    return _compare(reference, candidate, metric, margin, alpha).comparison
+    return _compare(reference, candidate, metric, margin, alpha, stored).comparison
 
 
-def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha: float) -> _Single:
+def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha: float, stored: bool) -> _Single:
     if metric not in METRICS:
         raise ValidationError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
     _check_number(margin, "margin", 0.0, math.inf)
@@ -99,22 +72,36 @@ def _compare(reference: Runs, candidate: Runs, metric: str, margin: float, alpha
     pairing = pair_up(*sides)
     before, after = figures(pairing, metric)
     effect = estimate_effect(pairing, before, after, metric=metric, margin=margin, alpha=alpha)
-    return _Single(_conclude(sides, pairing, before, after, effect, metric, margin, alpha), effect.p_better)
+    check = _conclude(sides, pairing, before, after, effect, metric, margin, alpha)
+    return _Single(_discounted(check, sides, pairing) if stored else check, effect.p_better)
+
+
+def _discounted(check: Comparison, sides: Sequence[Sequence[Sample]], pairing: Pairing) -> Comparison:
+    before, after = ([sample.run for sample in side if sample.run is not None] for side in sides)
+    drift = machine_drift(before, after, alpha=check.alpha) if before and after else None
+    return discount(check, drift, [reference.run for reference, _ in pairing.pairs if reference.run is not None])
 
 
 def compare_family(
-    reference: Runs, candidate: Runs, *, metrics: Sequence[str], margin: float = 0.05, alpha: float = 0.05
+    reference: Runs,
+    candidate: Runs,
+    *,
+    metrics: Sequence[str],
+    margin: float = 0.05,
+    alpha: float = 0.05,
+    stored: bool = False,
 ) -> tuple[Comparison, ...]:
     """Compare by several metrics as one family: Holm keeps the chance of any false REGRESSED at ``alpha``.
 
     Every Comparison keeps its raw interval and p-value; ``adjusted_p`` is Holm's. A metric that is REGRESSED on its
-    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS.
+    own but not within the family becomes INCONCLUSIVE, with that reason; IMPROVED likewise becomes PASS. ``stored`` as
+    of `compare`: the machine is the same for every metric, and so no matter of the family.
     """
     if isinstance(metrics, str) or not metrics:
         raise ValidationError(f"metrics must be a non-empty sequence of names such as ('p50', 'p95'), got {metrics!r}")
     if len(set(metrics)) != len(metrics):
         raise ValidationError(f"metrics names one more than once: {tuple(metrics)!r}")
-    singles = [_compare(reference, candidate, metric, margin, alpha) for metric in metrics]
+    singles = [_compare(reference, candidate, metric, margin, alpha, stored) for metric in metrics]
     if len(singles) == 1:
         return (singles[0].comparison,)
     worse = holm([single.comparison.p_value for single in singles])
@@ -174,17 +161,15 @@ def _conclude(
     if metric == "throughput":
         low, high, ratio = _reciprocal(high), _reciprocal(low), _reciprocal(ratio)
     # Each side by itself, so that it is the figure that the summary shows of the same runs.
-    shown = [
-        typical([run_figure(sample, metric) for sample in side], metric) for side in zip(*pairing.pairs, strict=True)
-    ]
+    shown = [typical([run_figure(sample, metric) for sample in side], metric) for side in pairing.sides]
     return Comparison(
         metric=metric,
         outcome=outcome,
         ratio=ratio,
         interval=(low, high),
         reasons=(*doubt, *effect.notes, *pairing.notes),
-        reference=shown[0] if shown else math.nan,
-        candidate=shown[1] if shown else math.nan,
+        reference=shown[0],
+        candidate=shown[1],
         pairs=pairs,
         runs=(len(sides[0]), len(sides[1])),
         requests=(_count(sides[0]), _count(sides[1])),

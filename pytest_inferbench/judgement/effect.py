@@ -11,10 +11,10 @@ from scipy import special
 
 from pytest_inferbench.judgement.estimate import PERCENTILES, run_figure
 from pytest_inferbench.judgement.pairing import Pairing, Sample
-from pytest_inferbench.stats.matched import step_correlation, unqueued_log_ratio
 from pytest_inferbench.stats.paired import MeanEstimate, mean_of_changes, mean_of_values, median_interval
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
+from pytest_inferbench.stats.unqueued import step_correlation, unqueued_log_ratio
 
 __all__ = ["TOLERANCE", "Effect", "estimate_effect", "figures", "share_requests"]
 
@@ -47,10 +47,20 @@ _NOTHING = Effect(math.nan, -math.inf, math.inf, 1.0, 1.0)
 
 
 def figures(pairing: Pairing, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the metric of every paired run, (reference, candidate), each of shape (pairs,); +inf if undefined."""
+    """Return the metric of every pair, (reference, candidate), each of shape (pairs,); +inf if undefined.
+
+    Where the candidate has several runs for a pair, their mean counts: the geometric one, but for the error rate.
+    """
     pairs = [_pair_figures(r, c, metric) for r, c in pairing.pairs]
     both = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    before, after = both[:, 0], both[:, 1]
+    for k, more in enumerate(pairing.again):
+        if more:
+            reference = pairing.pairs[k][0]
+            found = np.array([after[k], *(_pair_figures(reference, sample, metric)[1] for sample in more)])
+            positive = metric != "error_rate" and bool((found > 0).all())
+            after[k] = np.exp(np.log(found).mean()) if positive else found.mean()
+    return before, after
 
 
 def _pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
@@ -186,7 +196,7 @@ def _effect_of_saturation(
 
     Only if every candidate run saturates and no reference run does, in so many pairs that it is beyond chance.
     """
-    rising = [(backlog(r.latencies).rising, backlog(c.latencies).rising) for r, c in pairing.pairs]
+    rising = [(saturation(r.latencies).rising, saturation(c.latencies).rising) for r, c in pairing.pairs]
     ours, theirs = sum(r for r, _ in rising), sum(c for _, c in rising)
     n = len(rising)
     if not ours and not theirs:

@@ -18,7 +18,7 @@ from pytest_inferbench.stats.clustered import effective_size, percentile_bounds,
 from pytest_inferbench.stats.paired import mean_of_values
 from pytest_inferbench.stats.proportions import clopper_pearson
 from pytest_inferbench.stats.quantiles import samples_needed, smooth_quantile
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 
 __all__ = ["METRICS", "PERCENTILES", "Estimate", "estimate", "run_figure", "typical"]
 
@@ -95,7 +95,7 @@ def _doubts(samples: Sequence[Sample], metric: str, effective: float, alpha: flo
     doubts: list[str] = []
     sizes = [sample.latencies.size for sample in samples]
     needed = samples_needed(PERCENTILES[metric], alpha)
-    rising = sum(backlog(sample.latencies).rising for sample in samples)
+    rising = sum(saturation(sample.latencies).rising for sample in samples)
     if 2 * rising > len(samples):
         which = "the run" if len(samples) == 1 else f"{rising} of {len(samples)} runs"
         doubts.append(f"latency still rises at the end of {which}: {metric} describes its length; lower the rate")

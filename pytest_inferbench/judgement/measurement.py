@@ -10,7 +10,7 @@ from pytest_inferbench.disruption import DisruptionEvent, describe_disruption
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.attribution import Shift, attribute, explain
 from pytest_inferbench.judgement.cost_curve import CostCurve, compare_costs, cost_curve, require_sizes
-from pytest_inferbench.judgement.machine_drift import Drift, allow_for, drift
+from pytest_inferbench.judgement.machine_drift import MachineDrift, discount, machine_drift
 from pytest_inferbench.judgement.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.judgement.selfcheck import SelfCheck
 from pytest_inferbench.judgement.slo import SLO
@@ -53,12 +53,12 @@ class Reference:
     selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
 
-    def drift(self, runs: Sequence[Run], *, alpha: float) -> Drift | None:
-        """Return how the machine's own pace moved from a stored baseline to ``runs``; None where that is not known.
+    def machine_drift(self, runs: Sequence[Run], *, alpha: float) -> MachineDrift | None:
+        """Return how the machine's speed moved from a stored baseline to ``runs``; None where that is not known.
 
-        Sides that are measured in turns share whatever the machine does.
+        Runs that are measured in turns share whatever the machine does.
         """
-        return drift(self.runs, runs, alpha=alpha) if self.stored else None
+        return machine_drift(self.runs, runs, alpha=alpha) if self.stored else None
 
     def impacts(self, slo: SLO) -> tuple[Impact, ...]:
         """Return what the disruptions cost each run of this side, as `Measurement.impacts` does."""
@@ -172,21 +172,22 @@ class Measurement:
         level = self.policy.alpha if self.stop is None else self.stop.level
         change = compare_costs(self.reference.runs, self.runs, edges=edges, margin=tolerated, alpha=level)
         told = (change.explanation,) if change.explanation else ()
-        checks = allow_for(change.checks, self.reference.drift(self.runs, alpha=self.policy.alpha))
+        drift = self.reference.machine_drift(self.runs, alpha=level)
+        checks = tuple(discount(check, drift, self.reference.runs) for check in change.checks)
         return self._verdict("regression", checks, about="cost curve of ", told=told)
 
     def comparisons(self, metrics: Sequence[str], *, margin: float = 0.05) -> tuple[Comparison, ...]:
         """Compare with the reference without judging; empty without one."""
         if self.reference is None or not self.valid:
             return ()
-        compared = compare_family(
+        return compare_family(
             self.reference.runs,
             self.runs,
             metrics=tuple(metrics),
             margin=margin,
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
+            stored=self.reference.stored,
         )
-        return allow_for(compared, self.reference.drift(self.runs, alpha=self.policy.alpha))
 
     def shifts(self) -> tuple[Shift, ...]:
         """Return how each part of the latency moved against the reference; empty where that is not known."""

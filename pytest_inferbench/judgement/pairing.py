@@ -1,10 +1,10 @@
-"""The two sides of a comparison: what counts as a run, and which run is compared with which."""
+"""What counts as a run, and which run of the reference is compared with which of the candidate."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,10 +41,21 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairing:
-    """Which sample was compared with which, ``(reference, candidate)``, and what found no partner, in words."""
+    """Which sample was compared with which, ``(reference, candidate)``, and what found no partner, in words.
+
+    ``again``: for each pair, further runs of the candidate under the same schedule and payloads, as the rerun of a
+    test against a stored baseline makes them; none, or one tuple for each pair.
+    """
 
     pairs: tuple[tuple[Sample, Sample], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    again: tuple[tuple[Sample, ...], ...] = ()
+
+    @property
+    def sides(self) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+        """Return all runs that count, of the reference and of the candidate."""
+        more = tuple(sample for extra in self.again for sample in extra)
+        return tuple(r for r, _ in self.pairs), tuple(c for _, c in self.pairs) + more
 
 
 def read_runs(side: Runs, name: str) -> tuple[Sample, ...]:
@@ -86,13 +97,15 @@ def _read(item: object, where: str) -> Sample:
 def pair_up(reference: Sequence[Sample], candidate: Sequence[Sample]) -> Pairing:
     """Pair arrays by position and runs by the digest of their schedule, and by that of the payloads if both have one.
 
-    Runs with the same digest are paired in the order given. A side of runs against one of arrays pairs by
-    position, and a note says that nothing checks the schedules.
+    Runs with the same digest are paired in the order given. Further runs of the candidate under the schedule of a
+    pair belong to that pair. Runs against arrays are paired by position, and a note says that nothing checks the
+    schedules.
     """
     runs = [sample.run is not None for sample in (*reference, *candidate)]
     notes: list[str] = []
+    again: list[list[Sample]] = []
     if all(runs):
-        pairs = _by_digest(reference, candidate)
+        pairs, again = _by_digest(reference, candidate)
         if not pairs:
             notes.append("no run of the candidate was issued the schedule and payloads of a run of the reference")
     else:
@@ -100,16 +113,20 @@ def pair_up(reference: Sequence[Sample], candidate: Sequence[Sample]) -> Pairing
         if any(runs):
             notes.append("runs paired with plain arrays by position: nothing shows that their schedules agree")
     for name, side in (("reference", reference), ("candidate", candidate)):
-        alone = len(side) - len(pairs)
+        alone = len(side) - len(pairs) - (sum(map(len, again)) if name == "candidate" else 0)
         if alone:
             notes.append(f"{alone} of {len(side)} runs of the {name} found no partner and {_were(alone)} left out")
+    if repeated := sum(map(len, again)):
+        notes.append(f"{repeated} further runs of the candidate repeat the schedules of pairs, and count with them")
     unequal = sum(r.latencies.size != c.latencies.size for r, c in pairs)
     if unequal:
         notes.append(f"{unequal} of {len(pairs)} pairs hold runs of unequal length")
-    return Pairing(tuple(pairs), tuple(notes))
+    return Pairing(tuple(pairs), tuple(notes), tuple(map(tuple, again)))
 
 
-def _by_digest(reference: Sequence[Sample], candidate: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+def _by_digest(
+    reference: Sequence[Sample], candidate: Sequence[Sample]
+) -> tuple[list[tuple[Sample, Sample]], list[list[Sample]]]:
     waiting: dict[str, list[Sample]] = defaultdict(list)
     for sample in candidate:
         waiting[_run(sample).digest].append(sample)
@@ -119,7 +136,17 @@ def _by_digest(reference: Sequence[Sample], candidate: Sequence[Sample]) -> list
         match = next((i for i, partner in enumerate(partners) if _same_payloads(sample, partner)), None)
         if match is not None:
             pairs.append((sample, partners.pop(match)))
-    return pairs
+    again: list[list[Sample]] = [[] for _ in pairs]
+    # Evenly, where several pairs share a schedule.
+    for sample in (left for partners in waiting.values() for left in partners):
+        same = [
+            extra
+            for (paired, _), extra in zip(pairs, again, strict=True)
+            if _run(paired).digest == _run(sample).digest and _same_payloads(paired, sample)
+        ]
+        if same:
+            min(same, key=len).append(sample)
+    return pairs, again
 
 
 def _same_payloads(a: Sample, b: Sample) -> bool:

@@ -44,6 +44,7 @@ def sequential_decision(
     alpha: float = 0.05,
     looks: Sequence[int] = LOOKS,
     final: bool = False,
+    stored: bool = False,
 ) -> SequentialDecision:
     """Judge all pairs so far at the level of this look, and say whether to go on.
 
@@ -51,10 +52,10 @@ def sequential_decision(
     recorded so far. ``final``: no more pairs will come (the budget has ended, which must not depend on what the
     data say): what is left of alpha is spent now, at whatever number of pairs there is. The intervals of all looks
     hold together with probability 1 - 2 alpha (repeated confidence intervals, Jennison and Turnbull 1989), so a
-    stop at a good moment gains nothing.
+    stop at a good moment gains nothing. ``stored`` as of `compare`.
     """
     plan = tuple(looks)
-    comparisons = compare_family(reference, candidate, metrics=metrics, margin=margin, alpha=alpha)
+    comparisons = compare_family(reference, candidate, metrics=metrics, margin=margin, alpha=alpha, stored=stored)
     pairs = comparisons[0].pairs
     past = tuple(n for n in plan if n < pairs)
     if not final and pairs not in plan:
@@ -68,7 +69,7 @@ def sequential_decision(
         level = nominal_levels(ending, alpha)[len(past)]
     except ValueError as error:
         raise ValidationError(str(error)) from error
-    comparisons = compare_family(reference, candidate, metrics=metrics, margin=margin, alpha=level)
+    comparisons = compare_family(reference, candidate, metrics=metrics, margin=margin, alpha=level, stored=stored)
     upcoming = None if final else next((n for n in plan if n > pairs), None)
     where = f"look {len(past) + 1} of {len(ending)} ({pairs} pairs) at a level of {level:.2%}"
     decision = SequentialDecision(comparisons, None, level, where)
@@ -138,8 +139,12 @@ class Plan:
         """The number of pairs after which the measurement ends in any case."""
         return self.looks[-1]
 
-    def stop(self, reference: Sequence[Run], candidate: Sequence[Run], *, spent: bool) -> Stop | None:
+    def stop(
+        self, reference: Sequence[Run], candidate: Sequence[Run], *, spent: bool, stored: bool = False
+    ) -> Stop | None:
         """Return why to end now, after ``candidate`` runs, or None to go on. ``spent``: the budget has ended.
+
+        ``stored``: the reference is a baseline, not the other system of this session.
 
         ``reference`` is empty where there is nothing to compare with: then only the last look and the budget count.
         """
@@ -162,6 +167,7 @@ class Plan:
             alpha=self.alpha,
             looks=self.looks,
             final=pairs not in self.looks or spent,
+            stored=stored,
         )
         if decision.next_look is not None:
             return None

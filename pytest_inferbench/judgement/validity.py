@@ -10,7 +10,7 @@ from typing import Literal
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.runs.run import Failure, Run
 from pytest_inferbench.stats.quantiles import quantile
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.units import format_seconds
 
 __all__ = ["Finding", "examine"]
@@ -119,7 +119,7 @@ def _died(run: Run, least: int) -> Finding | None:
 
 
 def _saturated(run: Run) -> Finding | None:
-    seen = backlog(run.latencies)
+    seen = saturation(run.latencies)
     if not seen.rising:
         return None
     message = (

@@ -11,8 +11,8 @@ from typing import Literal
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.comparison import Comparison, compare, compare_family
 from pytest_inferbench.judgement.outcome import Outcome
+from pytest_inferbench.judgement.phrases import bound, change, count, figure, margin
 from pytest_inferbench.judgement.slo import SloCheck
-from pytest_inferbench.units import format_seconds
 
 __all__ = ["Comparison", "Outcome", "SloCheck", "Verdict", "compare", "compare_family", "describe"]
 
@@ -91,25 +91,21 @@ class Verdict:
 
 def describe(check: Comparison | SloCheck) -> str:
     """Return the figures of one check in one line: estimate, interval, limit or margin, n."""
-    if isinstance(check, SloCheck):
-        low, high = check.interval
-        bound = "at least" if check.metric == "throughput" else "at most"
-        return (
-            f"{check.metric} {_value(check.metric, check.estimate)} "
-            f"({_value(check.metric, low)} to {_value(check.metric, high)}), "
-            f"{bound} {_value(check.metric, check.limit)}; n = {check.n} in {_count(check.runs, 'run')}"
-        )
-    before, after = _value(check.metric, check.reference), _value(check.metric, check.candidate)
     low, high = check.interval
+    if isinstance(check, SloCheck):
+        return (
+            f"{check.metric} {figure(check.metric, check.estimate)} "
+            f"({figure(check.metric, low)} to {figure(check.metric, high)}), "
+            f"{bound(check.metric, check.limit)}; n = {check.n} in {count(check.runs, 'run')}"
+        )
+    before, after = figure(check.metric, check.reference), figure(check.metric, check.candidate)
     if check.metric == "error_rate":
-        change = f"{check.candidate - check.reference:+.2%} points ({low:+.2%} to {high:+.2%})"
-        margin = f"margin {check.margin:.2%} points"
+        moved = _moved(check)
     else:
-        change = f"x{_ratio(check.ratio)} ({_ratio(low)} to {_ratio(high)})"
-        margin = f"margin {check.margin:.3g}"
+        moved = f"x{_ratio(check.ratio)} ({_ratio(low)} to {_ratio(high)})"
     return (
-        f"{check.metric} {before} -> {after}, {change}, {margin}; {_count(check.pairs, 'pair')}, "
-        f"n = {check.requests[0]} + {check.requests[1]}"
+        f"{check.metric} {before} -> {after}, {moved}, {margin(check.metric, check.margin)}; "
+        f"{count(check.pairs, 'pair')}, n = {check.requests[0]} + {check.requests[1]}"
     )
 
 
@@ -138,36 +134,16 @@ def _headline(verdict: Verdict) -> str:
         figures = ""
     elif isinstance(check, SloCheck):
         relation = {Outcome.MET: "within", Outcome.MISSED: "beyond"}.get(check.outcome, "against")
-        limit = _value(check.metric, check.limit)
-        figures = f": {check.metric} {_value(check.metric, check.estimate)} {relation} {limit}"
-    elif check.metric == "error_rate":
-        figures = f": error_rate {check.candidate - check.reference:+.2%} points, margin {check.margin:.2%}"
+        limit = figure(check.metric, check.limit)
+        figures = f": {check.metric} {figure(check.metric, check.estimate)} {relation} {limit}"
     else:
-        figures = f": {check.metric} {_change(check)}, margin {check.margin:.3g}"
+        figures = f": {check.metric} {_moved(check)}, {margin(check.metric, check.margin)}"
     line = f"{verdict.outcome}{figures}: {verdict.subject}"
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
-def _change(check: Comparison) -> str:
-    """Return ``"3.1% slower (+1.2% to +5.0%)"``, or ``"7.0 times slower (6.8 to 7.2)"`` where percents mislead."""
-    more, less = ("higher", "lower") if check.metric == "throughput" else ("slower", "faster")
-    ratio, (low, high) = check.ratio, check.interval
-    if low == high and ratio in (0, math.inf) and check.metric != "throughput":
-        return f"{'now' if ratio else 'no longer'} among the failed requests"
-    if not math.isfinite(ratio):
-        return f"infinitely {more} ({_span(check)})"
-    if 0.5 < ratio < 2:
-        return f"{abs(ratio - 1):.1%} {more if ratio >= 1 else less} ({_span(check)})"
-    word = more
-    if ratio <= 0.5:
-        word = less
-        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
-    ends = [f"{end:.3g}" if math.isfinite(end) else "unbounded" for end in (low, high)]
-    return f"{ratio:.3g} times {word} ({' to '.join(ends)})"
-
-
-def _span(check: Comparison) -> str:
-    return " to ".join(f"{end - 1:+.1%}" if math.isfinite(end) else "unbounded" for end in check.interval)
+def _moved(check: Comparison) -> str:
+    return change(check.metric, check.ratio, *check.interval, difference=check.candidate - check.reference)
 
 
 def _line(check: Comparison | SloCheck) -> str:
@@ -185,7 +161,7 @@ def _advice(verdict: Verdict) -> list[str]:
             return ["To decide: compare in one session (--against), or record it here again (--update-baselines)."]
         more = [c.more_pairs for c in verdict.checks if isinstance(c, Comparison) and c.more_pairs is not None]
         if more:
-            return [f"To decide: {_count(max(more), 'more pair')} (raise the repeats or the budget), or a lower rate."]
+            return [f"To decide: {count(max(more), 'more pair')} (raise the repeats or the budget), or a lower rate."]
         return ["To decide: more repeats, longer runs, or a lower rate (queues multiply every noise)."]
     if verdict.outcome is Outcome.REGRESSED:
         return ["If this is meant, record it with --update-baselines; if not, find what changed."]
@@ -207,24 +183,6 @@ def _excess(verdict: Verdict) -> str:
     if share >= 2:
         return f"{check.metric} is {share:.1f} times its limit. "
     return f"{check.metric} is {abs(share - 1):.1%} {'over' if share > 1 else 'under'} its limit. "
-
-
-def _value(metric: str, value: float) -> str:
-    if math.isnan(value):
-        return "—"
-    if metric == "error_rate":
-        return f"{value:.2%}"
-    if metric == "throughput":
-        return f"{value:.1f}/s"
-    if metric == "slope":
-        return f"{format_seconds(value)} per token"
-    if metric in ("failed", "lost"):
-        return f"{value:.1f} requests"
-    return "-inf" if value == -math.inf else format_seconds(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _wrap(line: str) -> list[str]:

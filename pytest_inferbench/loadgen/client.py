@@ -68,7 +68,7 @@ class HttpClient:
             trust_env=False,
         )
         # aiohttp silently repeats an idempotent request whose reused connection broke. What the user of such a
-        # client is spared, an examiner must see; there is no public switch (its own test client sets this too).
+        # client is spared, a measurement must see; there is no public switch (its own test client sets this too).
         self._session._retry_connection = False
 
     async def __aenter__(self) -> HttpClient:

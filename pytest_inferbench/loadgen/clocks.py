@@ -32,7 +32,7 @@ def bounded(first: ClockOffset, then: ClockOffset | None = None, *, limit_ns: in
     if then is not None:
         error_ns = max(error_ns, abs(then.offset_ns - first.offset_ns) + then.error_ns)
     if error_ns > limit_ns:
-        what = "is known" if then is None else "kept its pace"
+        what = "is known" if then is None else "ran steadily"
         raise LoadError(
             f"the clock of the load generator {first.generator} {what} only to {error_ns / 1e6:.1f} ms (limit "
             f"{limit_ns / 1e6:g} ms): its requests would be out of step with the others'; use a machine that is nearer "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.events import Progress
-from pytest_inferbench.loadgen import local
+from pytest_inferbench.loadgen import processes
 from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import serialize
-from pytest_inferbench.loadgen.progress import Tally
+from pytest_inferbench.loadgen.progress import ProgressSum
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
 from pytest_inferbench.runs.run import ClockOffset, Run
@@ -62,6 +62,15 @@ class LoadGenerator:
         self.generators = generators
         self._on_progress = on_progress
 
+    def without_keep_alive(self) -> LoadGenerator:
+        """Return such a generator that opens a connection for each request."""
+        return LoadGenerator(
+            replace(self.target, keep_alive=False),
+            drain_timeout=self.drain_timeout,
+            on_progress=self._on_progress,
+            generators=self.generators,
+        )
+
     async def issue(self, schedule: Schedule, payloads: Sequence[object]) -> Run:
         """Open loop: issue request *i* at ``schedule.offsets_ns[i]`` whether or not earlier ones came back.
 
@@ -83,19 +92,25 @@ class LoadGenerator:
         )
         return await self._run(work, seed=schedule.seed, digest=schedule.digest)
 
-    async def issue_closed(self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0) -> Run:
+    async def issue_closed(
+        self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0, limit: float | None = None
+    ) -> Run:
         """Closed loop: ``concurrency`` users, each sending its next request when its last one was answered.
 
         Such users slow down with the service, so the latencies say little about independent ones: right for warming
         up and for capacity, wrong for an SLO. The run says ``closed_loop``; a request counts as scheduled when it was
-        issued. ``seed`` is only noted in the run. Raises as :meth:`issue` does.
+        issued. ``limit``: seconds after which no further request is issued; those are ``UNISSUED`` then. ``seed`` is
+        only noted in the run. Raises as :meth:`issue` does.
         """
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValidationError(f"concurrency must be a whole number above zero, got {concurrency!r}")
+        if limit is not None and (isinstance(limit, bool) or not 0 < limit < math.inf):
+            raise ValidationError(f"limit must be a finite number of seconds above zero, got {limit!r}")
         work = Work(
             target=asdict(self.target),
             bodies=serialize(payloads),
             concurrency=concurrency,
+            limit_ns=None if limit is None else round(limit * 1e9),
             progress=self._on_progress is not None,
         )
         return await self._run(work, seed=seed, digest=f"closed-loop:{concurrency}x{len(payloads)}")
@@ -104,11 +119,11 @@ class LoadGenerator:
         clocks: tuple[ClockOffset, ...] = ()
         report: Callable[[int, Mapping[str, object]], None] = _ignore
         if self._on_progress is not None:
-            report = Tally(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
+            report = ProgressSum(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
         if not len(work.bodies):
             result = _nothing()
         elif isinstance(self.generators, int):
-            result = await local.drive(work, self.generators, report)
+            result = await processes.drive(work, self.generators, report)
         else:
             result, clocks = await _cluster_drive()(work, self.generators, report)
         arrays = result.arrays

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_inferbench.loadgen.recorder import Answer, Record
+from pytest_inferbench.loadgen.recorder import Answer, Recorder
 
 __all__ = ["closed_loop", "exact_event_loop", "open_loop"]
 
@@ -48,7 +48,7 @@ def exact_event_loop() -> asyncio.SelectorEventLoop:
 
 async def open_loop(
     send: Send,
-    record: Record,
+    recorder: Recorder,
     scheduled_ns: NDArray[np.int64],
     *,
     drain_ns: int,
@@ -57,7 +57,7 @@ async def open_loop(
     """Issue request *i* at ``scheduled_ns[i]`` (absolute, of ``clock``) whether or not earlier ones came back.
 
     Returns when every request has come to an end, or ``drain_ns`` after the last was due: what is then unfinished is
-    cancelled and stays so in ``record``. The running loop's ``time()`` must tick like ``clock``.
+    cancelled and stays so in ``recorder``. The running loop's ``time()`` must tick like ``clock``.
     """
     loop = asyncio.get_running_loop()
     finished: asyncio.Future[None] = loop.create_future()
@@ -70,8 +70,8 @@ async def open_loop(
     following = 0
 
     async def one(i: int) -> None:
-        record.issue(i, clock())
-        record.finish(i, await send(i))
+        recorder.issue(i, clock())
+        recorder.finish(i, await send(i))
 
     def ended(task: asyncio.Task[None]) -> None:
         pending.discard(task)
@@ -119,18 +119,29 @@ async def open_loop(
 
 
 async def closed_loop(
-    send: Send, record: Record, concurrency: int, *, clock: Callable[[], int] = time.monotonic_ns
+    send: Send,
+    recorder: Recorder,
+    concurrency: int,
+    *,
+    limit_ns: int | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
 ) -> None:
-    """Issue each request when one of ``concurrency`` users is free: the next one waits for the answer to the last."""
-    following = iter(range(len(record)))
+    """Issue each request when one of ``concurrency`` users is free: the next one waits for the answer to the last.
+
+    None is issued later than ``limit_ns`` after the start: the rest stays unissued.
+    """
+    following = iter(range(len(recorder)))
+    last_ns = None if limit_ns is None else clock() + limit_ns
 
     async def user() -> None:
         for i in following:
-            record.issue(i, clock())
-            record.finish(i, await send(i))
+            if last_ns is not None and clock() > last_ns:
+                return
+            recorder.issue(i, clock())
+            recorder.finish(i, await send(i))
 
     async with asyncio.TaskGroup() as users:
-        for _ in range(min(concurrency, len(record))):
+        for _ in range(min(concurrency, len(recorder))):
             users.create_task(user())
 
 

@@ -1,4 +1,4 @@
-"""A worker process seen from outside: started, given its job, told to start, heard out, ended. Blocking calls."""
+"""A worker process as the parent sees it: start it, send its job, read its results, end it. Blocking calls."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WorkerProcess:
             receive(self._out)
 
     def go(self, start_ns: int | None, on_progress: Callable[[Message], None]) -> Message:
-        """Tell it to start at ``start_ns`` (None: when it likes) and return its facts when the run is over.
+        """Let it start at ``start_ns`` (None: at once) and return its facts when the run is over.
 
         ``on_progress`` is called from this thread. Raises LoadError if the worker ends before the run does.
         """
@@ -67,7 +67,7 @@ class WorkerProcess:
                 pipe.close()
 
     def close(self) -> None:
-        """End it, and forget what it said. Call it when no other thread uses this object any more."""
+        """End it, and discard its error output. Call it when no other thread uses this object any more."""
         self.end()
         self._stderr.close()
 
@@ -79,9 +79,9 @@ class WorkerProcess:
             # Its pipes closed first; let it end by itself, so that the true cause is reported.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_EXIT_SECONDS)
-            raise LoadError(self._epitaph(error)) from None
+            raise LoadError(self._describe_end(error)) from None
 
-    def _epitaph(self, error: Exception) -> str:
+    def _describe_end(self, error: Exception) -> str:
         returncode = self._process.poll()
         if returncode is not None and returncode < 0:
             end = f"was ended by {signal.Signals(-returncode).name}"
@@ -89,8 +89,10 @@ class WorkerProcess:
             end = "does not answer" if returncode is None else f"ended with status {returncode}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()[-_STDERR_LINES:]
-        said = "it said:\n" + "\n".join(lines) if lines else f"it said nothing ({type(error).__name__}: {error})"
-        return f"the load generator's process {end} before the run was over; nothing of the run is kept; {said}"
+        printed = (
+            "it printed:\n" + "\n".join(lines) if lines else f"it printed nothing ({type(error).__name__}: {error})"
+        )
+        return f"the load generator's process {end} before the run was over; nothing of the run is kept; {printed}"
 
 
 def _worker_environment() -> dict[str, str]:

@@ -7,14 +7,14 @@ from typing import cast
 
 from pytest_inferbench.events import Progress
 
-__all__ = ["Tally"]
+__all__ = ["ProgressSum"]
 
 
-class Tally:
-    """Adds up what several generators report; ``tell`` hears of it whenever the first of them has reported."""
+class ProgressSum:
+    """Adds up what several generators report; ``report_progress`` is called whenever the first of them has reported."""
 
-    def __init__(self, tell: Callable[[Progress], None], *, scheduled: int, total_ns: int) -> None:
-        self._tell = tell
+    def __init__(self, report_progress: Callable[[Progress], None], *, scheduled: int, total_ns: int) -> None:
+        self._report_progress = report_progress
         self._scheduled = scheduled
         self._total_ns = total_ns
         self._latest: dict[int, Mapping[str, int]] = {}
@@ -23,7 +23,7 @@ class Tally:
         """Take the report of one generator, numbered from 0."""
         self._latest[generator] = cast("Mapping[str, int]", facts)
         if generator == 0:
-            self._tell(
+            self._report_progress(
                 Progress(
                     elapsed=self._latest[0]["elapsed_ns"] / 1e9,
                     total=self._total_ns / 1e9,
@@ -41,5 +41,5 @@ class Tally:
         return sum(facts[count] for facts in self._latest.values())
 
     def _worst(self, figure: str) -> float | None:
-        told = [facts[figure] / 1e9 for facts in self._latest.values() if figure in facts]
-        return max(told, default=None)
+        known = [facts[figure] / 1e9 for facts in self._latest.values() if figure in facts]
+        return max(known, default=None)

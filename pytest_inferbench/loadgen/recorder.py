@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pytest_inferbench.loadgen.server_timing import parse_server_timing
 from pytest_inferbench.runs.run import Failure
 
-__all__ = ["MAX_METRICS", "Answer", "Record"]
+__all__ = ["MAX_METRICS", "Answer", "Recorder"]
 
-#: Of how many requests at most the figures are that are told while a run is under way: some 20 µs for as many.
-_LATELY = 1_000
+#: At most so many requests go into the figures of a run under way; some 20 µs for as many.
+_RECENT_REQUESTS = 1_000
 
-#: Distinct Server-Timing metrics kept per run; a service that invents names per request must not exhaust memory.
+#: Distinct Server-Timing metrics stored per run; a service that invents names per request must not exhaust memory.
 MAX_METRICS = 16
 
 
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     server_timing: str | None = None
 
 
-class Record:
+class Recorder:
     """The arrays of one run of n requests, written in place, about 25 bytes per request and 4 per timing metric.
 
     Elements are written through memoryviews: several times cheaper than numpy's own item assignment.
@@ -91,13 +91,13 @@ class Record:
                     column = self._timing[name] = cast("memoryview[float]", self.server_timing[name].data)
                 column[i] = value
 
-    def lately(self, scheduled_ns: NDArray[np.int64], now_ns: int) -> dict[str, int]:
+    def recent_figures(self, scheduled_ns: NDArray[np.int64], now_ns: int) -> dict[str, int]:
         """Median and 95th percentile of the latencies of the latest thousand issued requests, and the longest delay.
 
         ``scheduled_ns``, shape (n,): when each was due. What has no answer yet counts with its age, so that a service
         that stands still shows; what failed counts as it lasted. Nanoseconds; empty before the first request.
         """
-        latest = slice(max(0, self.count_issued - _LATELY), self.count_issued)
+        latest = slice(max(0, self.count_issued - _RECENT_REQUESTS), self.count_issued)
         due, issued, completed = scheduled_ns[latest], self.issued_ns[latest], self.completed_ns[latest]
         known = issued >= 0  # of several generators, or users of a closed loop, a later one may have come first
         if not known.any():

@@ -24,6 +24,7 @@ class Work:
 
     ``target``: the target as plain values, tokens included, so that a repr does not show it. ``drain_ns``: how long
     after the last offset answers are waited for. ``concurrency``: users of a closed loop, 0 for an open one.
+    ``limit_ns``: how long after its start a closed loop issues requests, None for as long as there are any.
     ``progress``: whether reports are wanted.
     """
 
@@ -32,6 +33,7 @@ class Work:
     offsets_ns: NDArray[np.int64] | None = None
     drain_ns: int = 0
     concurrency: int = 0
+    limit_ns: int | None = None
     progress: bool = False
 
     @property
@@ -60,6 +62,7 @@ def split(work: Work, generators: int) -> list[Message]:
         arrays: dict[str, NDArray[np.generic]] = dict(work.bodies.every(k, shares).arrays)
         if work.offsets_ns is None:
             facts["concurrency"] = _share(work.concurrency, k, shares)
+            facts["limit_ns"] = work.limit_ns
         else:
             offsets_ns = work.offsets_ns[k::shares]
             arrays["offsets_ns"] = offsets_ns

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from pytest_inferbench.errors import ValidationError
@@ -94,6 +95,11 @@ class Target:
         if base.scheme not in ("http", "https") or not base.hostname or base.query or base.fragment:
             raise ValidationError(f"base URL must look like http://host:port, got {_without_secrets(base_url)!r}")
         return replace(self, url=base_url.rstrip("/") + self.url)
+
+    @property
+    def digest(self) -> str:
+        """What tells two targets apart, secrets included, without showing any: 64 hexadecimal digits."""
+        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()
 
     @property
     def is_absolute(self) -> bool:

@@ -25,7 +25,7 @@ from pytest_inferbench.loadgen.client import HttpClient
 from pytest_inferbench.loadgen.messages import Message, encode_header, receive, send
 from pytest_inferbench.loadgen.pacing import closed_loop, exact_event_loop, open_loop
 from pytest_inferbench.loadgen.payloads import Bodies
-from pytest_inferbench.loadgen.recorder import Record
+from pytest_inferbench.loadgen.recorder import Recorder
 from pytest_inferbench.loadgen.target import ResponseCheck, Target
 
 __all__ = ["main"]
@@ -84,7 +84,7 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
     facts = job.facts
     target = _target(cast("dict[str, object]", facts["target"]))
     bodies = Bodies.of(job.arrays)
-    record = Record(len(bodies))
+    recorder = Recorder(len(bodies))
     async with HttpClient(target, bodies) as client:
         gc.collect()
         gc.freeze()
@@ -95,25 +95,26 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
         os.set_blocking(out.fileno(), False)
         reporter = None
         offsets_ns = cast("NDArray[np.int64] | None", job.arrays.get("offsets_ns"))
-        scheduled_ns = record.issued_ns if offsets_ns is None else offsets_ns + start_ns
+        scheduled_ns = recorder.issued_ns if offsets_ns is None else offsets_ns + start_ns
         if facts["progress"]:
             total_ns = 0 if offsets_ns is None else int(offsets_ns[-1])
-            reporter = loop.create_task(_report(record, scheduled_ns, start_ns, total_ns, out))
+            reporter = loop.create_task(_report(recorder, scheduled_ns, start_ns, total_ns, out))
         if offsets_ns is None:
-            await closed_loop(client.send, record, cast(int, facts["concurrency"]))
+            concurrency, limit_ns = cast(int, facts["concurrency"]), cast("int | None", facts["limit_ns"])
+            await closed_loop(client.send, recorder, concurrency, limit_ns=limit_ns)
         else:
-            await open_loop(client.send, record, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
+            await open_loop(client.send, recorder, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
         if reporter is not None:
             reporter.cancel()
     arrays: dict[str, NDArray[np.generic]] = {
         "scheduled_ns": scheduled_ns,
-        "issued_ns": record.issued_ns,
-        "completed_ns": record.completed_ns,
-        "status": record.status,
-        "failure": record.failure,
+        "issued_ns": recorder.issued_ns,
+        "completed_ns": recorder.completed_ns,
+        "status": recorder.status,
+        "failure": recorder.failure,
     }
-    metrics = list(record.server_timing)
-    arrays |= {f"server_timing.{number}": record.server_timing[name] for number, name in enumerate(metrics)}
+    metrics = list(recorder.server_timing)
+    arrays |= {f"server_timing.{number}": recorder.server_timing[name] for number, name in enumerate(metrics)}
     return Message("run", {"server_timing": metrics}, arrays)
 
 
@@ -141,7 +142,7 @@ def _exit_on_end_of_input() -> None:
 
 
 async def _report(
-    record: Record, scheduled_ns: NDArray[np.int64], start_ns: int, total_ns: int, out: IO[bytes]
+    recorder: Recorder, scheduled_ns: NDArray[np.int64], start_ns: int, total_ns: int, out: IO[bytes]
 ) -> None:
     """Write how far the run is, from its start on, several times a second; leave one out rather than wait."""
     await asyncio.sleep(max(0, start_ns - time.monotonic_ns()) / 1e9)
@@ -149,11 +150,11 @@ async def _report(
         facts = {
             "elapsed_ns": max(0, time.monotonic_ns() - start_ns),
             "total_ns": total_ns,
-            "scheduled": len(record),
-            "issued": record.count_issued,
-            "completed": record.count_completed,
-            "failed": record.count_failed,
-            **record.lately(scheduled_ns, time.monotonic_ns()),
+            "scheduled": len(recorder),
+            "issued": recorder.count_issued,
+            "completed": recorder.count_completed,
+            "failed": recorder.count_failed,
+            **recorder.recent_figures(scheduled_ns, time.monotonic_ns()),
         }
         with contextlib.suppress(BlockingIOError):  # nobody reads just now; the next report says more anyway
             # Smaller than PIPE_BUF, so it is written whole or not at all.

@@ -41,6 +41,10 @@ class MachineLock:
 
     def release(self) -> None:
         """Give the lock back."""
+        if self._lock.lock_counter == 1:
+            # Else whoever waits for the next holder could be told of this one.
+            with contextlib.suppress(OSError):
+                self._note.unlink()
         self._lock.release()
 
     def holder(self) -> str:

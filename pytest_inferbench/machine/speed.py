@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 
-__all__ = ["measure_pace"]
+__all__ = ["run_reference_computation"]
 
 _ROWS, _WARM, _COUNT = 1024, 2, 7
 
 
-def measure_pace() -> int:
+def run_reference_computation() -> int:
     """Return how long a fixed computation takes now, in nanoseconds: less is faster.
 
     The median of 7 products of two float32 matrices of 1024 x 1024, by numpy's BLAS on all the threads it has: what a

@@ -1,4 +1,8 @@
-"""The fixtures: the service, the paper's three workloads, and what a user's conftest may override."""
+"""The fixtures: the service, the paper's three workloads, and what a user's conftest may override.
+
+The service lives as long as the session. A workload is made for each test, since each folder may override what it is
+made of: the payloads and the target.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ def inference_payloads() -> PayloadSource:
     return [None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def workload(
     request: pytest.FixtureRequest, inference_target: Target, inference_payloads: PayloadSource
 ) -> Callable[..., BoundWorkload]:
@@ -96,12 +100,13 @@ def workload(
             Workload(name, process, settings.duration or table["duration"]),
             settings.endpoint(target or inference_target),
             inference_payloads if payloads is None else payloads,
+            settings.project.warm_up_of(name),
         )
 
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def capacity(
     request: pytest.FixtureRequest, inference_target: Target, inference_payloads: PayloadSource
 ) -> CapacityFinder:
@@ -109,22 +114,22 @@ def capacity(
     from pytest_inferbench.harness.handles import CapacityFinder
 
     settings = request.config.stash[SESSION].settings
-    return CapacityFinder(settings.endpoint(inference_target), inference_payloads)
+    return CapacityFinder(settings.endpoint(inference_target), inference_payloads, settings.project.warmup)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def steady(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """Independent users at a moderate rate: exponential gaps."""
     return workload("steady")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def bursty(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """The same mean rate in bursts: gamma gaps with a coefficient of variation of 3."""
     return workload("bursty")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def high_intensity(workload: Callable[..., BoundWorkload]) -> BoundWorkload:
     """Exponential gaps at a rate that a plain service does not sustain."""
     return workload("high_intensity")

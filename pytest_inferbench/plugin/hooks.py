@@ -18,7 +18,7 @@ from pytest_inferbench.plugin.options import add_options, add_short_options, giv
 from pytest_inferbench.plugin.reporting import Reporting
 from pytest_inferbench.plugin.session import SESSION, InferbenchSession, Taken
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _WORKLOADS = (*DEFAULT_WORKLOADS, "workload")
 #: About what a search for a capacity takes in one boot: five to ten runs of eight seconds or, if it is low, more.
 _SEARCH_SECONDS = 100.0
@@ -141,12 +141,16 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
         for name in names:
             configured: Any = settings.project.workloads.get(name, {}).get("duration")
             length = settings.duration or configured or DEFAULT_WORKLOADS[name]["duration"]
-            total = sum(session.overhead(side) + length for side in sides) * repeats
+            plan = settings.project.warm_up_of(name)
+            total = (
+                sum(session.overhead(side) + session.warm_up_seconds(side, plan) + length for side in sides) * repeats
+            )
             seconds += min(total, settings.budget) if settings.budget else total
             boots += len(sides) * repeats
-    search = _SEARCH_SECONDS * settings.repeats
-    searched = {_profile(item, settings.selected[0]) for item in searches}  # tests that ask for the same share a search
-    seconds += len(searched) * (min(search, settings.budget) if settings.budget else search)
+    # Tests that ask for the same share a search.
+    for profile in {_profile(item, settings.selected[0]) for item in searches}:
+        search = (_SEARCH_SECONDS + session.warm_up_seconds(profile, settings.project.warmup)) * settings.repeats
+        seconds += min(search, settings.budget) if settings.budget else search
     found = f", {len(searches)} of them in search of a capacity" if searches else ""
     reference = f" against {settings.against}" if settings.against else ""
     minutes = "under a minute" if seconds < 60 else f"{most or 'about '}{seconds / 60:.0f} min"
@@ -191,7 +195,7 @@ def pytest_runtest_makereport(
     if report.failed:
         report.sections.extend(("inferbench", repr(verdict)) for verdict in unexplained)
     # What travels with the report crosses processes too.
-    if taken.measurements or taken.capacities or taken.trouble or _uses_ours(item):
+    if taken.measurements or taken.capacities or taken.trouble or taken.notes or _uses_ours(item):
         report.inferbench = dataclasses.asdict(taken)  # type: ignore[attr-defined]
     return report
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_inferbench.plugin.settings import in_ci
 
 if TYPE_CHECKING:
-    from pytest_inferbench.events import ProgressEvent
+    from pytest_inferbench.events import Event
 
 __all__ = ["Display"]
 
@@ -30,7 +30,7 @@ class Display:
         self._line: Any = None
         self._shown = False
 
-    def show(self, event: ProgressEvent) -> None:
+    def show(self, event: Event) -> None:
         """Show what has happened."""
         from pytest_inferbench.events import Drained, Probed, Waiting
         from pytest_inferbench.report.live import LiveLine

@@ -14,7 +14,7 @@ from pytest_inferbench.plugin.settings import Settings
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_inferbench.report.annotations import Failure
+    from pytest_inferbench.report.annotations import FailedTest
 
 __all__ = ["Reporting"]
 
@@ -26,7 +26,7 @@ class Reporting:
         self._config = config
         self._records: list[dict[str, Any]] = []
         self._capacities: list[dict[str, Any]] = []
-        self._failures: list[Failure] = []
+        self._failures: list[FailedTest] = []
         self._rerun: set[tuple[str, int]] = set()
         self._trouble: list[str] = []
         self._written: list[Path] = []
@@ -45,6 +45,7 @@ class Reporting:
         self._records.extend(taken.get("measurements", ()))
         self._capacities.extend(taken.get("capacities", ()))
         self._trouble.extend(taken.get("trouble", ()))
+        self._notes.extend(note for note in taken.get("notes", ()) if note not in self._notes)
         if report.failed and hasattr(report, "inferbench"):
             self._failures.append(_failure(report, self._config.rootpath))
 
@@ -55,7 +56,7 @@ class Reporting:
         ours.clear_display()
         if not ours.in_use:
             return
-        self._notes = self._prune(ours)
+        self._notes += self._prune(ours)
         for flag, path, write in self._outputs(ours.settings):
             try:
                 write(path)
@@ -93,12 +94,13 @@ class Reporting:
         if settings.markdown is not None or (settings.step_summary is not None and anything):
             from pytest_inferbench.report.markdown import append_markdown, markdown, write_markdown
 
-            for flag, file, write in (
-                ("--inferbench-markdown", settings.markdown, write_markdown),
-                ("GITHUB_STEP_SUMMARY", settings.step_summary if anything else None, append_markdown),
-            ):
-                if file is not None:
-                    yield flag, file, lambda path, write=write: write(path, markdown(self._records, self._capacities))
+            def text() -> str:
+                return markdown(self._records, self._capacities, alpha=settings.alpha)
+
+            if settings.markdown is not None:
+                yield "--inferbench-markdown", settings.markdown, lambda path: write_markdown(path, text())
+            if settings.step_summary is not None and anything:
+                yield "GITHUB_STEP_SUMMARY", settings.step_summary, lambda path: append_markdown(path, text())
 
     def _prune(self, ours: InferbenchSession) -> list[str]:
         """Return what to say about stored baselines whose test is gone, after removing them if that was asked for."""
@@ -136,7 +138,8 @@ class Reporting:
 
         terminalreporter.section("inferbench")
         try:
-            lines = summary(self._records, self._capacities)
+            alpha = self._config.stash[SESSION].settings.alpha
+            lines = list(summary(self._records, self._capacities, alpha=alpha))
         except Exception as error:  # noqa: BLE001  # pytest's own summary, and what was written, still follow
             terminalreporter.write_line(f"the summary could not be made: {type(error).__name__}: {error}", red=True)
             lines = []
@@ -179,9 +182,9 @@ def describe(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _failure(report: pytest.TestReport, root: Path) -> Failure:
+def _failure(report: pytest.TestReport, root: Path) -> FailedTest:
     """Return where a test failed and what its verdicts say; the line of the assert if it lies in the test's file."""
-    from pytest_inferbench.report.annotations import Failure
+    from pytest_inferbench.report.annotations import FailedTest
 
     file, line, _ = report.location
     path, number = root / file, (line or 0) + 1
@@ -191,4 +194,4 @@ def _failure(report: pytest.TestReport, root: Path) -> Failure:
     records: list[dict[str, Any]] = getattr(report, "inferbench", {}).get("measurements", [])
     failing = [verdict["explanation"] for record in records for verdict in record["verdicts"] if not verdict["passed"]]
     message = "\n\n".join(failing) or (crash.message if crash is not None else report.longreprtext)
-    return Failure(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)
+    return FailedTest(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)

@@ -12,29 +12,39 @@ from pytest_inferbench.plugin.live_line import Display
 from pytest_inferbench.plugin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pytest_inferbench.events import CapacityFound, Event, Measured
+    from pathlib import Path
+
+    from pytest_inferbench.config.warmup_plan import WarmUpPlan
+    from pytest_inferbench.events import Event
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
+    from pytest_inferbench.harness.results import CapacityFound, Measured
     from pytest_inferbench.harness.systems import Systems
     from pytest_inferbench.harness.trial import Procedure
     from pytest_inferbench.judgement.measurement import Measurement
     from pytest_inferbench.judgement.verdict import Verdict
-    from pytest_inferbench.storage.resume_cache import Kept
+    from pytest_inferbench.storage.resume_cache import ResumeCache
 
 __all__ = ["PROCEDURE", "SESSION", "InferbenchSession"]
 
 _OVERHEAD_KEY = "inferbench/overhead_seconds"
 _OVERHEAD_GUESS = 10.0
+_WARM_UP_KEY = "inferbench/warmup_seconds"
+_WARM_UP_GUESS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a test measured, as plain records that cross processes, and what kept a record from being made."""
+    """What a test measured, as plain records that cross processes, and what kept a record from being made.
+
+    ``notes``: what the user should know, although nothing failed.
+    """
 
     measurements: list[dict[str, Any]] = field(default_factory=list)
     capacities: list[dict[str, Any]] = field(default_factory=list)
     properties: list[tuple[str, object]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class InferbenchSession:
@@ -50,10 +60,11 @@ class InferbenchSession:
         self._complete: list[Measured | CapacityFound] = []
         self._systems: Systems | None = None
         self._history: History | None = None
-        self._resume_cache: Kept | None = None
+        self._resume_cache: ResumeCache | None = None
         self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
+        self._warm_up = (0.0, 0.0)  # when it began, and how long it took
 
     @property
     def settings(self) -> Settings:
@@ -96,9 +107,11 @@ class InferbenchSession:
         """
         complete, self._complete = self._complete, []
         taken = Taken()
+        if self._resume_cache is not None and (problem := self._resume_cache.take_problem()):
+            taken.notes.append(problem)
         if not complete:
             return taken
-        from pytest_inferbench.events import Measured
+        from pytest_inferbench.harness.results import Measured
         from pytest_inferbench.report.junit import properties
         from pytest_inferbench.report.record import capacity_record, measurement_record
 
@@ -126,9 +139,16 @@ class InferbenchSession:
         return [verdict for verdict in verdicts if not verdict.passed]
 
     def overhead(self, profile: str) -> float:
-        """Return the seconds that a run under ``profile`` takes beyond its workload, as seen before or guessed."""
-        known = self._cache.get(_OVERHEAD_KEY, {}) if self._cache else {}
-        return float(known.get(profile, _OVERHEAD_GUESS))
+        """Return the seconds that a run takes beyond its workload and warm-up, as seen before or guessed."""
+        return self._recall(_OVERHEAD_KEY, profile, _OVERHEAD_GUESS)
+
+    def warm_up_seconds(self, profile: str, plan: WarmUpPlan) -> float:
+        """Return what warming up before a run takes, as seen before or guessed, and at most what ``plan`` allows."""
+        return 0.0 if plan.off else min(plan.duration, self._recall(_WARM_UP_KEY, profile, _WARM_UP_GUESS))
+
+    def _recall(self, key: str, profile: str, guess: float) -> float:
+        known = self._cache.get(key, {}) if self._cache else {}
+        return float(known.get(profile, guess))
 
     @property
     def _cache(self) -> pytest.Cache | None:
@@ -158,7 +178,7 @@ class InferbenchSession:
         from pytest_inferbench.machine.lock import MachineLock
         from pytest_inferbench.machine.probe import describe_environment
         from pytest_inferbench.storage.baselines import BaselineStore
-        from pytest_inferbench.storage.resume_cache import Kept, state_of_files
+        from pytest_inferbench.storage.resume_cache import ResumeCache, state_of_files
 
         settings = self.settings
         self._systems = Systems(
@@ -172,8 +192,7 @@ class InferbenchSession:
         )
         environment = describe_environment(settings.root)
         state = state_of_files(settings.root, without=settings.storage)
-        folder = None if self._cache is None else self._cache.mkdir("inferbench")
-        self._resume_cache = Kept(folder, repr((environment, state)), resuming=settings.resume)
+        self._resume_cache = ResumeCache(self._cache_folder(), repr((environment, state)), resuming=settings.resume)
         self._history = History()
         self._history.begin(self._test, self._node)
         return Harness(
@@ -200,28 +219,43 @@ class InferbenchSession:
             resume_cache=self._resume_cache,
         )
 
-    def _observe(self, event: Event) -> None:
-        from pytest_inferbench.events import Booting, CapacityFound, Drained, Measured, Progress
+    def _cache_folder(self) -> Path | None:
+        """Return our folder in pytest's cache; None where there can be none, as on a file system that is read-only."""
+        try:
+            return None if self._cache is None else self._cache.mkdir("inferbench")
+        except OSError:
+            return None
+
+    def _observe(self, event: Event | Measured | CapacityFound) -> None:
+        from pytest_inferbench.events import Booting, Drained, Progress, Ready, WarmingUp
+        from pytest_inferbench.harness.results import CapacityFound, Measured
 
         match event:
             case Booting():
                 self._run_started = (time.monotonic(), 0.0)
+            case Ready():
+                self._warm_up = (time.monotonic(), 0.0)
+            case WarmingUp():
+                began, _ = self._warm_up
+                self._warm_up = (began, time.monotonic() - began)
             case Progress(total=total):
                 self._run_started = (self._run_started[0], total)
             case Drained(profile=profile):
                 began, duration = self._run_started
+                _, warming = self._warm_up
+                if warming > 0:
+                    self._remember(_WARM_UP_KEY, profile, warming)
                 if duration > 0:  # a closed loop has no length of its own, that could be taken off
-                    self._remember_overhead(profile, time.monotonic() - began - duration)
+                    self._remember(_OVERHEAD_KEY, profile, time.monotonic() - began - duration - warming)
         if isinstance(event, Measured | CapacityFound):
             self._complete.append(event)
             self._display.clear()
         else:
             self._display.show(event)
 
-    def _remember_overhead(self, profile: str, seconds: float) -> None:
+    def _remember(self, key: str, profile: str, seconds: float) -> None:
         if self._cache and not hasattr(self.config, "workerinput"):
-            known = self._cache.get(_OVERHEAD_KEY, {})
-            self._cache.set(_OVERHEAD_KEY, {**known, profile: round(seconds, 1)})
+            self._cache.set(key, {**self._cache.get(key, {}), profile: round(seconds, 1)})
 
     def _first_profile(self, test: str, measurement: Measurement) -> Measurement | None:
         """Return what the test measured under the first profile, where there are several and no other reference."""

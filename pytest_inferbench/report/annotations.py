@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-__all__ = ["Failure", "annotation"]
+__all__ = ["FailedTest", "annotation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailedTest:
     """A failed test: where its assert stands (``line`` counts from 1), and what it says."""
 
     test: str
@@ -18,7 +18,7 @@ class Failure:
     message: str
 
 
-def annotation(failure: Failure, *, workspace: PurePath | None) -> str:
+def annotation(failure: FailedTest, *, workspace: PurePath | None) -> str:
     """Return the ``::error`` command, the path relative to ``workspace`` (the repository) where it lies within.
 
     Escaped as in GitHub's toolkit (packages/core, command.ts).

@@ -21,6 +21,7 @@ from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,
+    confidence,
     figure,
     grouped,
     headline,
@@ -65,7 +66,7 @@ def html(records: Sequence[Record], capacities: Sequence[Record] = (), *, settin
         environments=_unique(record["environment"] for record in records),
         differences=_differences(records),
         command=_command(records, settings),
-        settings=settings,
+        confidence=confidence(records, settings["alpha"]),
     )
 
 
@@ -77,19 +78,19 @@ def write_html(path: Path, text: str) -> None:
 
 def _measurement(name: str, record: Record) -> Record:
     reference = record["reference"]
-    sides: plots.Sides = {"candidate": (f"profile {record['profile']}", record)}
+    systems: plots.Systems = {"candidate": (f"profile {record['profile']}", record)}
     if reference is not None:
-        sides["reference"] = (reference["label"], reference)
+        systems["reference"] = (reference["label"], reference)
     verdicts = [_verdict(verdict) for verdict in record["verdicts"]]
     compared = next((v["checks"] for v in record["verdicts"] if v["kind"] == "regression" and v["checks"]), None)
     if compared is None:
         compared = reference["comparisons"] if reference is not None else []
     drawn: tuple[Callable[[], Plot | None], ...] = (
-        lambda: plots.distribution(name, sides),
-        lambda: plots.percentiles(name, sides),
-        lambda: plots.over_time(name, sides),
+        lambda: plots.distribution(name, systems),
+        lambda: plots.percentiles(name, systems),
+        lambda: plots.over_time(name, systems),
         lambda: pair_ratios(name, compared),
-        lambda: parts(name, sides),
+        lambda: parts(name, systems),
     )
     process = {key: value for key, value in record["workload"].items() if key not in ("name", "duration", "process")}
     return {
@@ -105,24 +106,24 @@ def _measurement(name: str, record: Record) -> Record:
         "profile": record["profile"],
         "outcome": worst([record]),
         "verdicts": verdicts,
-        "sides": [
+        "systems": [
             {
                 "label": label,
-                "runs": len(side["runs"]),
-                "requests": side["requests"],
-                "failed": side["failed"],
-                "failures": ", ".join(f"{count} {cause}" for cause, count in side["failures"].items()),
+                "runs": len(system["runs"]),
+                "requests": system["requests"],
+                "failed": system["failed"],
+                "failures": ", ".join(f"{count} {cause}" for cause, count in system["failures"].items()),
                 "figures": [
-                    (figure(m, side["figures"][m]["estimate"]), interval(m, side["figures"][m]["interval"]))
+                    (figure(m, system["figures"][m]["estimate"]), interval(m, system["figures"][m]["interval"]))
                     for m in _METRICS
                 ],
-                "each": [_run(run) for run in side["runs"]],
-                "delay": figure("p99", side["issue_delay"]["p99"]),
-                "resources": _resources(side["runs"]),
-                "disruptions": [_disruption(event, impact) for event, impact in _disruptions(side)],
-                "parts": [(part, figure("p50", seconds)) for part, seconds in mean_parts(side).items()],
+                "each": [_run(run) for run in system["runs"]],
+                "delay": figure("p99", system["issue_delay"]["p99"]),
+                "resources": _resources(system["runs"]),
+                "disruptions": [_disruption(event, impact) for event, impact in _disruptions(system)],
+                "parts": [(part, figure("p50", seconds)) for part, seconds in mean_parts(system).items()],
             }
-            for label, side in sides.values()
+            for label, system in systems.values()
         ],
         "change": _change_of_p95(reference),
         "others": [] if reference is None else [_check(check) for check in reference["comparisons"]],
@@ -138,7 +139,7 @@ def _verdict(verdict: Record) -> Record:
         "kind": _KINDS[verdict["kind"]],
         "outcome": verdict["outcome"],
         "meaning": MEANINGS[verdict["outcome"]],
-        "said": in_words(verdict),
+        "summary": in_words(verdict),
         "passed": verdict["passed"],
         "checks": [_check(check) for check in verdict["checks"]],
         "compared": any(is_comparison(check) for check in verdict["checks"]),
@@ -192,25 +193,27 @@ def _resources(runs: Sequence[Record]) -> list[str]:
     found = [(run["resources"], run) for run in runs if run["resources"] is not None]
     service = [(one["service"], run) for one, run in found if one["service"] is not None]
     generator = [one["generator"] for one, _ in found if one["generator"] is not None]
-    said = []
+    summary = []
     if service:
         requests = sum(run["requests"] for _, run in service)
         seconds = sum(one["cpu_seconds"] for one, _ in service)
         peak = max(one["peak_rss_bytes"] for one, _ in service) / 2**20
-        said.append(f"service {figure('p50', seconds / max(requests, 1))} of CPU per request, at most {peak:.0f} MiB")
+        summary.append(
+            f"service {figure('p50', seconds / max(requests, 1))} of CPU per request, at most {peak:.0f} MiB"
+        )
         throttled = [one["throttled_seconds"] for one, _ in service if one["throttled_seconds"]]
         if throttled:
-            said.append(f"throttled by a CPU quota for {figure('p50', sum(throttled))}")
+            summary.append(f"throttled by a CPU quota for {figure('p50', sum(throttled))}")
     if generator:
         seconds = sum(one["cpu_seconds"] for one in generator)
-        said.append(f"load generator {figure('p50', seconds)} of CPU in {len(generator)} runs")
-    return said
+        summary.append(f"load generator {figure('p50', seconds)} of CPU in {len(generator)} runs")
+    return summary
 
 
-def _disruptions(side: Record) -> Iterator[tuple[Record, Record]]:
-    """Yield what was done to a side on purpose, with what the run that it hit lost; nothing where that is not known."""
-    impacts = side["impacts"]
-    yield from ((event, impacts[event["run"]]) for event in side["disruptions"] if impacts)
+def _disruptions(system: Record) -> Iterator[tuple[Record, Record]]:
+    """Yield each disruption of a system with its impact on the run; nothing where the impact is not known."""
+    impacts = system["impacts"]
+    yield from ((event, impacts[event["run"]]) for event in system["disruptions"] if impacts)
 
 
 def _disruption(event: Record, impact: Record) -> Sequence[str]:

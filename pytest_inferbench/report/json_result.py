@@ -24,7 +24,7 @@ def result(records: Sequence[Record], capacities: Sequence[Record] = (), *, sett
         "schema_version": SCHEMA_VERSION,
         "pytest_inferbench": version("pytest-inferbench"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": settings,
+        "settings": {**settings, "confidence": round(1 - 2 * settings["alpha"], 9)},
         "measurements": list(records),
         "capacities": list(capacities),
     }

@@ -48,5 +48,5 @@ def without_raw(records: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _bare(side: Record) -> list[Record]:
-    return [{key: value for key, value in run.items() if key != "raw"} for run in side["runs"]]
+def _bare(system: Record) -> list[Record]:
+    return [{key: value for key, value in run.items() if key != "raw"} for run in system["runs"]]

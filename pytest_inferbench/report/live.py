@@ -8,9 +8,9 @@ from pytest_inferbench.events import (
     Booting,
     BootProgress,
     Drained,
+    Event,
     Probed,
     Progress,
-    ProgressEvent,
     Ready,
     Waiting,
     WarmingUp,
@@ -29,7 +29,7 @@ class LiveLine:
     def __init__(self) -> None:
         self._where = ""
 
-    def text(self, event: ProgressEvent) -> str:
+    def text(self, event: Event) -> str:
         """Return what to show now; about 100 columns for usual names."""
         match event:
             case Waiting(holder=holder):

@@ -11,6 +11,7 @@ from pytest_inferbench.report.wording import (
     MEANINGS,
     ablation,
     change,
+    confidence,
     figure,
     grouped,
     headline,
@@ -33,8 +34,11 @@ _LIMIT = 900_000
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
 
 
-def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> str:
-    """Return the document. Below its table it folds the explanation of what failed, all figures, and where it ran."""
+def markdown(records: Sequence[Record], capacities: Sequence[Record] = (), *, alpha: float = 0.05) -> str:
+    """Return the document. Below its table it folds the explanation of what failed, all figures, and where it ran.
+
+    ``alpha``: the error rate of each check, which the intervals follow.
+    """
     head = ["## inferbench: " + _text(headline(records)), ""]
     if outcome := worst(records):
         head += [_text(f"{outcome}: {MEANINGS[outcome]}."), ""]
@@ -45,6 +49,8 @@ def markdown(records: Sequence[Record], capacities: Sequence[Record] = ()) -> st
         *_disrupted(records),
         *_findings(records),
     ]
+    if records or capacities:
+        head += [_text(confidence(records, alpha)), ""]
     folded = [*_explanations(records), *_impacts(records), *_figures(records), *_environment(records)]
     text = "\n".join([*head, *folded])
     if len(text.encode()) > _LIMIT:
@@ -142,18 +148,18 @@ def _planned(event: Record) -> str:
 
 
 def _impacts(records: Sequence[Record]) -> Iterator[str]:
-    rows = [row for record in records for label, side in _both(record) for row in _of_runs(record, label, side)]
+    rows = [row for record in records for label, system in _both(record) for row in _of_runs(record, label, system)]
     if rows:
         event = ("run", "disruption", "began", "lasted")
         header = ("test", "runs of", *event, "failed", "outage", "recovery", "lost", "n")
         yield from _folded("Disruptions, run by run", list(_table(header, rows)))
 
 
-def _of_runs(record: Record, label: str, side: Record) -> Iterator[Sequence[str]]:
+def _of_runs(record: Record, label: str, system: Record) -> Iterator[Sequence[str]]:
     """Yield one row per disruption; what the run as a whole lost stands in the row of its first one."""
     seen = set()
-    for event in side["disruptions"]:
-        impact = side["impacts"][event["run"]]
+    for event in system["disruptions"]:
+        impact = system["impacts"][event["run"]]
         figures = [
             str(impact["failed"]),
             figure("outage", impact["outage"]),
@@ -191,28 +197,28 @@ def _explanations(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _figures(records: Sequence[Record]) -> Iterator[str]:
-    rows = [row for record in records for row in _sides(record)]
+    rows = [row for record in records for row in _system_rows(record)]
     if rows:
         header = ("test", "workload", "runs of", "runs", "n", "failed", "p50", "p95", "p99", "answers")
         yield from _folded("All figures, with their intervals", list(_table(header, rows)))
 
 
 def _both(record: Record) -> Iterator[tuple[str, Record]]:
-    """Yield the label and the figures of the side under test, and of its reference if there is one."""
+    """Yield the label and the figures of the system under test, and of its reference if there is one."""
     yield f"profile {record['profile']}", record
     if record["reference"] is not None:
         yield record["reference"]["label"], record["reference"]
 
 
-def _sides(record: Record) -> Iterator[Sequence[str]]:
-    for label, side in _both(record):
+def _system_rows(record: Record) -> Iterator[Sequence[str]]:
+    for label, system in _both(record):
         figures = (
-            f"{figure(metric, side['figures'][metric]['estimate'])} "
-            f"({interval(metric, side['figures'][metric]['interval'])})"
+            f"{figure(metric, system['figures'][metric]['estimate'])} "
+            f"({interval(metric, system['figures'][metric]['interval'])})"
             for metric in ("p50", "p95", "p99", "throughput")
         )
         test, workload = record["test"].rpartition("::")[2], record["workload"]["name"]
-        yield test, workload, label, str(len(side["runs"])), str(side["requests"]), str(side["failed"]), *figures
+        yield test, workload, label, str(len(system["runs"])), str(system["requests"]), str(system["failed"]), *figures
 
 
 def _environment(records: Sequence[Record]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The plots of what changed between two sides, and of what made up the time."""
+"""The plots of what changed between two systems, and of what made up the time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_inferbench.report.figure import COLOURS, HATCHES, Canvas, Plot, cut,
 from pytest_inferbench.report.wording import change, figure, number
 
 if TYPE_CHECKING:
-    from pytest_inferbench.report.plots import Sides
+    from pytest_inferbench.report.plots import Systems
     from pytest_inferbench.report.record import Record
 
 __all__ = ["mean_parts", "pair_ratios", "parts"]
@@ -61,18 +61,18 @@ def pair_ratios(name: str, checks: Sequence[Record]) -> Plot | None:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("candidate / reference; 1: no change")
 
-    said = "; ".join(f"{check['metric']} {change(check)}, {check['outcome']}" for check in drawn)
+    summary = "; ".join(f"{check['metric']} {change(check)}, {check['outcome']}" for check in drawn)
     caption = (
         "Each dot is one pair of runs; the diamond is the estimate over all pairs, with its interval. The shaded range "
         "is the margin. A latency to its right is slower; a throughput to its left is lower."
     )
-    svg = draw(paint, name=f"{name}-pairs", label=f"Ratios of the pairs. {said}.", height=0.8 + 0.19 * len(rows))
+    svg = draw(paint, name=f"{name}-pairs", label=f"Ratios of the pairs. {summary}.", height=0.8 + 0.19 * len(rows))
     return Plot("Each pair of runs against the margin", caption, svg)
 
 
-def parts(name: str, sides: Sides) -> Plot | None:
-    """Return where the mean latency went on each side, as stacked bars."""
-    split = {role: mean_parts(side) for role, (_, side) in sides.items()}
+def parts(name: str, systems: Systems) -> Plot | None:
+    """Return where the mean latency went on each system, as stacked bars."""
+    split = {role: mean_parts(system) for role, (_, system) in systems.items()}
     names = list(dict.fromkeys(part for found in split.values() for part in found))
     if not any(found for found in split.values()):
         return None
@@ -101,26 +101,26 @@ def parts(name: str, sides: Sides) -> Plot | None:
                 total = figure("p50", left / 1000)
                 axes.annotate(total, (left, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
         axes.set_xlim(0, 1.25 * max(longest, 1e-6))
-        axes.set_yticks(range(len(split)), [cut(sides[role][0].removeprefix("profile "), 18) for role in split])
+        axes.set_yticks(range(len(split)), [cut(systems[role][0].removeprefix("profile "), 18) for role in split])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("mean milliseconds per good answer")
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
 
-    said = "; ".join(
-        f"{sides[role][0]}: " + ", ".join(f"{part} {figure('p50', seconds)}" for part, seconds in found.items())
+    summary = "; ".join(
+        f"{systems[role][0]}: " + ", ".join(f"{part} {figure('p50', seconds)}" for part, seconds in found.items())
         for role, found in split.items()
     )
     caption = "The parts that the service reported (Server-Timing), the delay of the load generator, and the remainder."
     height = 1.1 + 0.45 * len(split) + 0.2 * math.ceil(len(names) / 2)
-    svg = draw(paint, name=f"{name}-parts", label=f"Where the time was spent. {said}.", height=height)
+    svg = draw(paint, name=f"{name}-parts", label=f"Where the time was spent. {summary}.", height=height)
     return Plot("Where the time was spent", caption, svg)
 
 
-def mean_parts(side: Record) -> dict[str, float]:
-    """Return the mean seconds of each part over the runs of a side."""
+def mean_parts(system: Record) -> dict[str, float]:
+    """Return the mean seconds of each part over the runs of a system."""
     found: dict[str, list[float]] = {}
-    for run in side["runs"]:
+    for run in system["runs"]:
         for part, seconds in run.get("breakdown", {}).items():
             if seconds is not None:
                 found.setdefault(part, []).append(number(seconds))

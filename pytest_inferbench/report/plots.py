@@ -17,7 +17,7 @@ from pytest_inferbench.report.wording import figure, number
 if TYPE_CHECKING:
     from pytest_inferbench.report.record import Record
 
-__all__ = ["Sides", "distribution", "over_time", "percentiles"]
+__all__ = ["Systems", "distribution", "over_time", "percentiles"]
 
 _CURVE_POINTS = 300
 _DOTS = 1500
@@ -25,13 +25,13 @@ _LINES = {"candidate": "-", "reference": (0, (4, 2))}
 _MARKS = {"candidate": "o", "reference": "s"}
 
 
-Sides = dict[str, tuple[str, "Record"]]
+Systems = dict[str, tuple[str, "Record"]]
 
 
-def latencies(side: Record) -> list[float]:
-    """Return all latencies of a side in seconds, sorted; failed requests are infinite, as in percentiles."""
+def latencies(system: Record) -> list[float]:
+    """Return all latencies of a system in seconds, sorted; failed requests are infinite, as in percentiles."""
     found: list[float] = []
-    for run in side["runs"]:
+    for run in system["runs"]:
         if "raw" in run:
             found += _run_latencies(run["raw"])
     return sorted(found)
@@ -45,9 +45,9 @@ def _run_latencies(raw: Record) -> list[float]:
     ]
 
 
-def distribution(name: str, sides: Sides) -> Plot | None:
-    """Return the empirical distribution of both sides' latencies, on a log axis."""
-    values = {role: latencies(side) for role, (_, side) in sides.items()}
+def distribution(name: str, systems: Systems) -> Plot | None:
+    """Return the empirical distribution of both systems' latencies, on a log axis."""
+    values = {role: latencies(system) for role, (_, system) in systems.items()}
     finite = [value for found in values.values() for value in found if math.isfinite(value)]
     if not finite:
         return None
@@ -63,7 +63,7 @@ def distribution(name: str, sides: Sides) -> Plot | None:
                 color=COLOURS[role],
                 ls=_LINES[role],
                 lw=1.8,
-                label=cut(sides[role][0]),
+                label=cut(systems[role][0]),
             )
         seconds_axis(axes, "x", min(finite), max(finite))
         axes.set_ylim(0, 1.02)
@@ -72,17 +72,17 @@ def distribution(name: str, sides: Sides) -> Plot | None:
         axes.set_ylabel("requests answered")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
-    counts = "; ".join(f"{sides[role][0]}: n = {len(found)}" for role, found in values.items())
+    counts = "; ".join(f"{systems[role][0]}: n = {len(found)}" for role, found in values.items())
     caption = f"The share of all requests answered within a given time. Failed requests are never answered. {counts}."
     return Plot("Distribution", caption, draw(paint, name=f"{name}-ecdf", label=f"Distribution. {caption}", height=2.9))
 
 
-def percentiles(name: str, sides: Sides) -> Plot | None:
-    """Return p50, p95 and p99 of both sides with their intervals."""
+def percentiles(name: str, systems: Systems) -> Plot | None:
+    """Return p50, p95 and p99 of both systems with their intervals."""
     rows = [
-        (metric, role, number(side["figures"][metric]["estimate"]), side["figures"][metric]["interval"])
+        (metric, role, number(system["figures"][metric]["estimate"]), system["figures"][metric]["interval"])
         for metric in ("p50", "p95", "p99")
-        for role, (_, side) in sides.items()
+        for role, (_, system) in systems.items()
     ]
     ends = [value for *_, estimate, ends in rows for value in (estimate, *(number(end) for end in ends or ()))]
     finite = [value for value in ends if 0 < value < math.inf]
@@ -104,12 +104,12 @@ def percentiles(name: str, sides: Sides) -> Plot | None:
                 color=COLOURS[role],
                 mfc=COLOURS[role] if claimed else "none",
                 ms=7,
-                label=cut(sides[role][0]) if metric == "p50" else None,
+                label=cut(systems[role][0]) if metric == "p50" else None,
             )
         seconds_axis(axes, "x", min(finite), top)
-        middles = [k + (len(sides) - 1) / 2 for k in range(0, len(rows), len(sides))]
-        axes.set_yticks(middles, [rows[k][0] for k in range(0, len(rows), len(sides))])
-        for place in range(len(sides), len(rows), len(sides)):
+        middles = [k + (len(systems) - 1) / 2 for k in range(0, len(rows), len(systems))]
+        axes.set_yticks(middles, [rows[k][0] for k in range(0, len(rows), len(systems))])
+        for place in range(len(systems), len(rows), len(systems)):
             axes.axhline(place - 0.5, color=COLOURS["grid"], lw=0.8)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
@@ -117,23 +117,25 @@ def percentiles(name: str, sides: Sides) -> Plot | None:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
     caption = "Bars are intervals. A hollow marker has no interval, because there are too few requests."
-    said = "; ".join(f"{metric} of {sides[role][0]} {figure(metric, estimate)}" for metric, role, estimate, _ in rows)
-    svg = draw(paint, name=f"{name}-percentiles", label=f"Percentiles. {said}.", height=1.3 + 0.24 * len(rows))
+    summary = "; ".join(
+        f"{metric} of {systems[role][0]} {figure(metric, estimate)}" for metric, role, estimate, _ in rows
+    )
+    svg = draw(paint, name=f"{name}-percentiles", label=f"Percentiles. {summary}.", height=1.3 + 0.24 * len(rows))
     return Plot("Percentiles with their intervals", caption, svg)
 
 
-def over_time(name: str, sides: Sides) -> Plot | None:
-    """Return latencies over the time of one run of each side, the arrivals, and what failed.
+def over_time(name: str, systems: Systems) -> Plot | None:
+    """Return latencies over the time of one run of each system, the arrivals, and what failed.
 
-    The run is the candidate's whose p95 is in the middle of all, and the other side's of the same arrivals.
+    The run is the candidate's whose p95 is in the middle of all, and the other system's of the same arrivals.
     """
-    candidate = [run for run in sides["candidate"][1]["runs"] if "raw" in run]
+    candidate = [run for run in systems["candidate"][1]["runs"] if "raw" in run]
     if not candidate:
         return None
     middle = sorted(candidate, key=lambda run: number(run["p95"]))[(len(candidate) - 1) // 2]
     runs = {"candidate": middle}
-    if "reference" in sides:
-        partner = [r for r in sides["reference"][1]["runs"] if r["digest"] == middle["digest"] and "raw" in r]
+    if "reference" in systems:
+        partner = [r for r in systems["reference"][1]["runs"] if r["digest"] == middle["digest"] and "raw" in r]
         runs |= {"reference": partner[0]} if partner else {}
     values = {role: _run_latencies(run["raw"]) for role, run in runs.items()}
     finite = [value for found in values.values() for value in found if math.isfinite(value)]
@@ -142,8 +144,8 @@ def over_time(name: str, sides: Sides) -> Plot | None:
     due = [us / 1e6 for us in middle["raw"]["due_us"]]
     failures = sum(math.isinf(value) for found in values.values() for value in found)
     # Their times count from the run's start, those of the requests from the first one: a gap of arrivals earlier.
-    number_of_run = sides["candidate"][1]["runs"].index(middle)
-    events = [event for event in sides["candidate"][1]["disruptions"] if event["run"] == number_of_run]
+    number_of_run = systems["candidate"][1]["runs"].index(middle)
+    events = [event for event in systems["candidate"][1]["disruptions"] if event["run"] == number_of_run]
     step = max(1, math.ceil(max(map(len, values.values())) / _DOTS))
 
     def paint(canvas: Canvas) -> None:
@@ -152,7 +154,7 @@ def over_time(name: str, sides: Sides) -> Plot | None:
         for role in reversed(list(runs)):
             times = [us / 1e6 for us in runs[role]["raw"]["due_us"]]
             points = list(zip(times, values[role], strict=True))
-            _dots(top, [p for p in points[::step] if math.isfinite(p[1])], role, cut(sides[role][0]))
+            _dots(top, [p for p in points[::step] if math.isfinite(p[1])], role, cut(systems[role][0]))
             lost = [time for time, value in points if math.isinf(value)][:_DOTS]
             if lost:
                 top.plot(
@@ -162,7 +164,7 @@ def over_time(name: str, sides: Sides) -> Plot | None:
                     marker="x",
                     color=COLOURS["bad"],
                     ms=5,
-                    label=f"failed, {cut(sides[role][0], 20)}",
+                    label=f"failed, {cut(systems[role][0], 20)}",
                 )
         seconds_axis(top, "y", min(finite), ceiling)
         for event in events:
@@ -182,7 +184,7 @@ def over_time(name: str, sides: Sides) -> Plot | None:
     order = "the run whose p95 is in the middle"
     thinned = f" Every {step}th request is drawn." if step > 1 else ""
     caption = (
-        f"Seed {middle['seed']}, {order} of {len(candidate)}: n = {len(due)} requests on each side shown, "
+        f"Seed {middle['seed']}, {order} of {len(candidate)}: n = {len(due)} requests on each system shown, "
         f"{failures} failed.{thinned}{_disrupted(events)} Below, when they were due."
     )
     label = f"Latency over time. {caption}"
@@ -191,13 +193,13 @@ def over_time(name: str, sides: Sides) -> Plot | None:
 
 
 def _disrupted(events: Sequence[Record]) -> str:
-    said = [
+    summary = [
         f"{event['kind']} at {number(event['began']):.1f} s ({event['detail']})"
         if event["began"] is not None
         else f"{event['kind']} did not come about ({event['detail']})"
         for event in events
     ]
-    return f" Disrupted on purpose, shaded: {'; '.join(said)}." if said else ""
+    return f" Disrupted on purpose, shaded: {'; '.join(summary)}." if summary else ""
 
 
 def _dots(axes: Axes, points: Sequence[tuple[float, float]], role: str, label: str) -> None:

@@ -51,7 +51,7 @@ def measurement_record(
         "test": test,
         "workload": measurement.workload.identity,
         "profile": measurement.profile,
-        **_side(measurement.runs, measurement.events, alpha, raw),
+        **_system_figures(measurement.runs, measurement.events, alpha, raw),
         "findings": [
             {
                 "rule": finding.rule,
@@ -72,7 +72,7 @@ def measurement_record(
         else {
             "label": reference.label,
             "differences": list(reference.differences),
-            **_side(reference.runs, reference.events, alpha, raw),
+            **_system_figures(reference.runs, reference.events, alpha, raw),
             "comparisons": [_check(check) for check in measurement.comparisons(_COMPARED)],
             "shifts": [
                 {
@@ -137,17 +137,19 @@ def verdict_record(verdict: Verdict) -> Record:
 
 def _note_impacts(record: Record, measurement: Measurement, slo: SLO) -> None:
     """Complete the impacts of a disrupted measurement's record, now that ``slo`` says what counts as recovered."""
-    sides: list[tuple[Record, Measurement | Reference]] = [(record, measurement)]
+    systems: list[tuple[Record, Measurement | Reference]] = [(record, measurement)]
     if measurement.reference is not None and measurement.reference.events:
-        sides.append((record["reference"], measurement.reference))
-    for made, side in sides:
-        for impact, run, events in zip(made["impacts"], side.runs, side.events, strict=True):
+        systems.append((record["reference"], measurement.reference))
+    for made, system in systems:
+        for impact, run, events in zip(made["impacts"], system.runs, system.events, strict=True):
             if any(event.began_ns is not None for event in events):
                 found = impact_of(run, events, slo)
                 impact.update(recovery=_number(found.recovery), lost=found.lost, slo=dict(slo.limits))
 
 
-def _side(runs: Sequence[Run], disruptions: Sequence[Sequence[DisruptionEvent]], alpha: float, raw: bool) -> Record:
+def _system_figures(
+    runs: Sequence[Run], disruptions: Sequence[Sequence[DisruptionEvent]], alpha: float, raw: bool
+) -> Record:
     samples = [Sample(run.latencies, run) for run in runs if len(run)]
     late = np.concatenate([run.issue_delay_ns[run.issued_ns >= 0] for run in runs]) / 1e9
     return {
@@ -204,7 +206,7 @@ def _run(run: Run) -> Record:
         },
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
         "resources": None if run.resources is None else asdict(run.resources),
-        "pace": None if run.pace_ns is None else run.pace_ns / 1e9,
+        "calibration": None if run.calibration_ns is None else run.calibration_ns / 1e9,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_inferbench.report.wording import ablation, grouped, ratio
+from pytest_inferbench.report.wording import ablation, confidence, figure, grouped, ratio
 from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
@@ -45,8 +45,11 @@ class Span:
 Line = tuple[Span, ...]
 
 
-def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Iterator[Line]:
-    """Yield the lines of the summary of a session's measurements and of the capacities it found."""
+def summary(records: Sequence[Record], capacities: Sequence[Record] = (), *, alpha: float = 0.05) -> Iterator[Line]:
+    """Yield the lines of the summary of a session's measurements and of the capacities it found.
+
+    ``alpha``: the error rate of each check, which the intervals follow.
+    """
     for profile in dict.fromkeys(record["profile"] for record in records):
         chosen = [record for record in records if record["profile"] == profile]
         name = _cut(profile, 40)
@@ -58,8 +61,10 @@ def summary(records: Sequence[Record], capacities: Sequence[Record] = ()) -> Ite
     yield from _ablation(records, capacities)
     for found in capacities:
         yield from _capacity(found)
+    if records or capacities:
+        yield (Span(confidence(records, alpha), "light"),)
     if records or not capacities:
-        yield from _tally(records)
+        yield from _count_outcomes(records)
 
 
 def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterator[Line]:
@@ -79,19 +84,13 @@ def _ablation(records: Sequence[Record], capacities: Sequence[Record]) -> Iterat
 
 def _capacity(found: Record) -> Iterator[Line]:
     low, high = (_rate(end) for end in found["interval"])
-    limits = ", ".join(f"{metric} {_limit(metric, limit)}" for metric, limit in found["slo"].items())
+    limits = ", ".join(f"{metric} {figure(metric, limit)}" for metric, limit in found["slo"].items())
     boots = f"{len(found['boots'])} boots" if len(found["boots"]) > 1 else "1 boot"
     yield (
         Span("capacity ", "bold"),
         Span(f"{_cut(found['profile'], 30)}: {_rate(found['rate'])}/s ({low} to {high}) under {limits}; "),
         Span(f"{boots}, {len(found['probes'])} runs", "light"),
     )
-
-
-def _limit(metric: str, limit: float) -> str:
-    if metric == "error_rate":
-        return format_fraction(limit)
-    return f"{limit:g}/s" if metric == "throughput" else format_seconds(limit)
 
 
 def _environment(record: Record, width: int) -> str:
@@ -209,18 +208,18 @@ def _selfcheck(check: Record) -> Iterator[Line]:
     yield (Span(f"{'':<17}false alarms: {alarms} of {draws} comparisons drawn from these {check['pairs']} pairs"),)
 
 
-def _rows(name: str, side: Record, *, style: str) -> Iterator[Line]:
+def _rows(name: str, system: Record, *, style: str) -> Iterator[Line]:
     """Yield the estimates, and under them their intervals."""
-    figures = side["figures"]
+    figures = system["figures"]
     estimates = "".join(f"{_seconds(figures[column]['estimate']):>{_FIGURE}}" for column in _COLUMNS)
-    failed = side["failed"]
+    failed = system["failed"]
     rate = figures["throughput"]["estimate"]
     yield (
-        Span(f"{_cut(name, _NAME - 1):<{_NAME}}{side['requests']:>6}", style),
+        Span(f"{_cut(name, _NAME - 1):<{_NAME}}{system['requests']:>6}", style),
         Span(f"{failed:>7}", "red" if failed else style),
-        Span(f"{estimates}{_rate(rate):>10}{_seconds(side['issue_delay']['p99']):>9}", style),
+        Span(f"{estimates}{_rate(rate):>10}{_seconds(system['issue_delay']['p99']):>9}", style),
     )
-    runs = len(side["runs"])
+    runs = len(system["runs"])
     intervals = "".join(f"{_interval(figures[column]['interval']):>{_FIGURE}}" for column in _COLUMNS)
     boots = f"  {runs} {'run' if runs == 1 else 'runs'}"
     yield (Span(f"{boots:<{_NAME + 13}}{intervals}", "light"),)
@@ -264,7 +263,7 @@ def _shorten(check: Record) -> str:
     return whole if len(whole) <= _CHECK else figures
 
 
-def _tally(records: Sequence[Record]) -> Iterator[Line]:
+def _count_outcomes(records: Sequence[Record]) -> Iterator[Line]:
     verdicts = [verdict for record in records for verdict in record["verdicts"]]
     checks = [check for verdict in verdicts for check in verdict["checks"]]
     outcomes = Counter(check["outcome"] for check in checks)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_inferbench.judgement import phrases
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.units import format_fraction, format_seconds
 
 if TYPE_CHECKING:  # the process that reports needs no numpy
     from pytest_inferbench.report.record import Record
@@ -17,6 +17,7 @@ __all__ = [
     "MEANINGS",
     "ablation",
     "change",
+    "confidence",
     "figure",
     "grouped",
     "headline",
@@ -75,6 +76,18 @@ def headline(records: Sequence[Record]) -> str:
     rest = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common() if outcome != gravest)
     word = "verdict" if total == 1 else "verdicts"
     return f"{gravest}: {counts[gravest]} of {total} {word}" + (f"; {rest}" if rest else "")
+
+
+def confidence(records: Sequence[Record], alpha: float) -> str:
+    """Return in one sentence what every interval of a report is: two-sided at 1 - 2 ``alpha``.
+
+    It names the exception where there is one: checks that share ``alpha`` with other looks or classes of sizes.
+    """
+    checks = [check for record in records for verdict in record["verdicts"] for check in verdict["checks"]]
+    checks += [check for record in records if record["reference"] for check in record["reference"]["comparisons"]]
+    shared = any(check["alpha"] < alpha * (1 - 1e-9) for check in checks if is_comparison(check))
+    wider = "; wider where interim looks or size classes share alpha" if shared else ""
+    return f"Intervals are two-sided at {100 * (1 - 2 * alpha):.4g} % (1 − 2·alpha){wider}."
 
 
 def ablation(records: Sequence[Record], capacities: Sequence[Record] = ()) -> list[Record]:
@@ -166,18 +179,7 @@ def number(value: float | str | None) -> float:
 
 def figure(metric: str, value: float | str | None) -> str:
     """Return a figure in the unit of its metric, "—" where there is none."""
-    amount = number(value)
-    if math.isnan(amount):
-        return "—"
-    if metric == "error_rate":
-        return format_fraction(amount)
-    if metric == "throughput":
-        return f"{amount:.1f}/s"
-    if metric == "slope":
-        return f"{format_seconds(amount)} per token"
-    if metric in ("failed", "lost"):
-        return f"{amount:.1f} requests"
-    return "-inf" if amount == -math.inf else format_seconds(amount)
+    return phrases.figure(metric, number(value))
 
 
 def interval(metric: str, ends: Sequence[float | str | None] | None) -> str:
@@ -196,24 +198,8 @@ def is_comparison(check: Record) -> bool:
 def change(check: Record) -> str:
     """Return how much a compared metric changed, with its interval: in percent, or in times where that misleads."""
     low, high = (number(end) for end in check["interval"])
-    if check["metric"] == "error_rate":
-        difference = number(check["candidate"]) - number(check["reference"])
-        return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
-    ratio = number(check["ratio"])
-    if low <= 0 and high == math.inf:
-        return "unknown"
-    if low == high and ratio in (0, math.inf) and check["metric"] != "throughput":
-        return f"{'now' if ratio else 'no longer'} among the failed requests"
-    word, less = ("higher", "lower") if check["metric"] == "throughput" else ("slower", "faster")
-    if 0.5 < ratio < 2:
-        size = f"{abs(ratio - 1):.1%}"
-        said = "unchanged" if size == "0.0%" else f"{size} {word if ratio > 1 else less}"
-        return f"{said} ({_percent(low)} to {_percent(high)})"
-    if ratio <= 0.5:
-        word = less
-        ratio, low, high = (math.inf if value == 0 else 1 / value for value in (ratio, high, low))
-    times = f"{ratio:.3g} times" if math.isfinite(ratio) else "infinitely"
-    return f"{times} {word} ({_factor(low)} to {_factor(high)})"
+    difference = number(check.get("candidate")) - number(check.get("reference"))
+    return phrases.change(check["metric"], number(check["ratio"]), low, high, difference=difference)
 
 
 def in_words(verdict: Record) -> str:
@@ -228,16 +214,7 @@ def in_words(verdict: Record) -> str:
 
 
 def limit(check: Record) -> str:
-    """Return what a check was held against: the margin of a comparison, the limit of an objective."""
+    """Return what a check was compared with: the margin of a comparison, the limit of an objective."""
     if is_comparison(check):
-        return f"margin {format_fraction(check['margin'])}"
-    bound = "at least" if check["metric"] == "throughput" else "at most"
-    return f"{bound} {figure(check['metric'], check['limit'])}"
-
-
-def _factor(value: float) -> str:
-    return "unbounded" if not math.isfinite(value) else f"{value:.3g}"
-
-
-def _percent(ratio: float) -> str:
-    return f"{ratio - 1:+.1%}" if math.isfinite(ratio) else "unbounded"
+        return phrases.margin(check["metric"], check["margin"])
+    return phrases.bound(check["metric"], number(check["limit"]))

@@ -57,7 +57,7 @@ class Run:
     request waited for an earlier answer, and ``scheduled_ns`` is ``issued_ns``; such latencies hide queueing.
     ``clocks``: of the generators on other machines, whose instants were put on our clock; empty if there were none.
     ``resources``: what service and generator used meanwhile, where that was measured. ``sizes``: of the payloads, in
-    tokens or whatever the test counts, where it says how. ``pace_ns``: how long a fixed computation took on this
+    tokens or whatever the test counts, where it says how. ``calibration_ns``: how long a fixed computation took on this
     machine right before and after, where the service ran here.
     """
 
@@ -74,7 +74,7 @@ class Run:
     clocks: tuple[ClockOffset, ...] = ()
     resources: Resources | None = None
     sizes: NDArray[np.int64] | None = None
-    pace_ns: int | None = None
+    calibration_ns: int | None = None
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size
@@ -95,8 +95,8 @@ class Run:
                 raise ValidationError(f"Run.failure has shape {failure.shape}, but {n} requests were scheduled")
         if self.sizes is not None and np.shape(self.sizes) != (n,):
             raise ValidationError(f"Run.sizes has shape {np.shape(self.sizes)}, but {n} requests were scheduled")
-        if self.pace_ns is not None and self.pace_ns <= 0:
-            raise ValidationError(f"Run.pace_ns must be greater than zero, got {self.pace_ns!r}")
+        if self.calibration_ns is not None and self.calibration_ns <= 0:
+            raise ValidationError(f"Run.calibration_ns must be greater than zero, got {self.calibration_ns!r}")
         timing = {name: np.asarray(values, dtype=np.float32) for name, values in self.server_timing.items()}
         for name, values in timing.items():
             if values.shape != (n,):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from pytest_inferbench.stats.quantiles import quantile
 
-__all__ = ["Backlog", "backlog"]
+__all__ = ["Saturation", "saturation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class Saturation:
     """``tau``: Kendall's rank correlation of time and the fast latencies of each stretch, in [-1, 1].
     ``growth``: the fast latencies of the last stretches over those of the quietest one. ``rising``: the verdict."""
 
@@ -23,9 +23,9 @@ class Backlog:
     rising: bool
 
 
-def backlog(
+def saturation(
     latencies: NDArray[np.float64], *, stretches: int = 10, least_tau: float = 0.8, least_growth: float = 3.0
-) -> Backlog:
+) -> Saturation:
     """Judge latencies in arrival order, shape (n,); +inf marks failed requests, which are ignored here.
 
     The run is cut into ``stretches`` of equal length and each is described by its lower decile. After a burst a
@@ -38,16 +38,16 @@ def backlog(
     """
     finite = latencies[np.isfinite(latencies)]
     if finite.size < 5 * stretches:
-        return Backlog(0.0, 1.0, False)
+        return Saturation(0.0, 1.0, False)
     lows = _lower_deciles(finite, stretches)
     lowest, late = float(lows.min()), float(lows[-2:].min())
     if lowest <= 0 or np.ptp(lows) == 0:
-        return Backlog(0.0, 1.0, False)
+        return Saturation(0.0, 1.0, False)
     earlier, later = _pairs(stretches)
     tau = float(np.sign(lows[later] - lows[earlier]).mean())
     never_idle = float(lows[stretches // 2 :].min()) >= least_growth * lowest
     outgrown = late > quantile(finite[: finite.size // 2], 0.9)
-    return Backlog(tau, late / lowest, tau >= least_tau and never_idle and outgrown)
+    return Saturation(tau, late / lowest, tau >= least_tau and never_idle and outgrown)
 
 
 @lru_cache(maxsize=8)

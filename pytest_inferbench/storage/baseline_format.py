@@ -31,7 +31,7 @@ _MAX_FACTS, _MAX_DEPTH = 1000, 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: Beside the lists below a run may hold ``issue_delay_us`` (how late each request left) and ``server_timing_us`` (what
 #: the service reported, in thousandths of its unit, -1 where a response lacked it), of at most so many metrics,
-#: ``size`` (of the payloads, in tokens) and ``pace_us`` (of the machine).
+#: ``size`` (of the payloads, in tokens) and ``calibration_us`` (of the machine).
 _MAX_TIMINGS = 50
 _TIMES = (-1, _MAX_US)
 _SIZES = (0, 10**9)
@@ -187,9 +187,9 @@ def _run(entry: object, where: str) -> Run:
         what = f"no {error}" if isinstance(error, KeyError) else error
         raise Unusable(f"has an unusable {where!r}: {what}") from error
     delay, timing, sizes = _details(table, scheduled.size, where)
-    pace = table.get("pace_us")
-    if pace is not None and not (type(pace) is int and 0 < pace <= _MAX_US):
-        raise Unusable(f"has an unusable {where!r}: pace_us is not a whole number from 1 to {_MAX_US}")
+    calibration = table.get("calibration_us", table.get("pace_us"))
+    if calibration is not None and not (type(calibration) is int and 0 < calibration <= _MAX_US):
+        raise Unusable(f"has an unusable {where!r}: calibration_us is not a whole number from 1 to {_MAX_US}")
     return Run(
         scheduled_ns=scheduled * 1000,
         issued_ns=np.where(failure == Failure.UNISSUED, -1, (scheduled + delay) * 1000),
@@ -201,7 +201,7 @@ def _run(entry: object, where: str) -> Run:
         digest=_string(digest, f"{where}.digest"),
         payload_digest=_string(payload_digest, f"{where}.payload_digest"),
         sizes=sizes,
-        pace_ns=None if pace is None else pace * 1000,
+        calibration_ns=None if calibration is None else calibration * 1000,
     )
 
 
@@ -244,7 +244,7 @@ def _entry(baseline: Baseline) -> dict[str, object]:
                 "seed": run.seed,
                 "digest": run.digest,
                 "payload_digest": run.payload_digest,
-                **({} if run.pace_ns is None else {"pace_us": max(1, round(run.pace_ns / 1000))}),
+                **({} if run.calibration_ns is None else {"calibration_us": max(1, round(run.calibration_ns / 1000))}),
                 **({} if run.sizes is None else {"size": run.sizes.tolist()}),
                 "scheduled_us": _microseconds(run.scheduled_ns - run.scheduled_ns[:1]),
                 "latency_us": _microseconds(run.latency_ns),

@@ -56,8 +56,13 @@ def _said(process: subprocess.Popen[bytes], pattern: str) -> str:
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[Cluster]:
-    """A scheduler with two workers, each a process, without nannies that would restart them."""
+def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
+    """A scheduler with two workers, each a process, without nannies that would restart them.
+
+    On a machine with other work the clocks are known less well, and the word to start takes longer.
+    """
+    monkeypatch.setattr("pytest_inferbench.loadgen.clocks.bounded.__kwdefaults__", {"limit_ns": 10**9})
+    monkeypatch.setattr("pytest_inferbench.loadgen.dask._LEAD_NS", 3 * 10**9)
     with contextlib.ExitStack() as stack:
 
         def begin(*arguments: str) -> subprocess.Popen[bytes]:
@@ -137,7 +142,8 @@ def test_cancelling_ends_the_processes_on_the_workers(server, cluster):
             Target(f"{server.url}/ok"), generators=cluster.address, on_progress=lambda _: started.set()
         )
         task = asyncio.create_task(generator.issue(schedule, [None] * len(schedule)))
-        await started.wait()
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)  # it may fail before it begins
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -166,11 +166,11 @@ def test_a_session_that_is_killed_leaves_nothing(kubectl, session, image, tmp_pa
 
 
 def test_what_a_lost_machine_leaves_is_offered_and_removed_on_demand(boot, kubectl, session, image, tmp_path):
-    """Pytest and its reaper are gone: the next session names the objects, `leftovers --delete` removes just them."""
+    """Pytest and its helper are gone: the next session names the objects, `leftovers --delete` removes just them."""
     ours = boot()
     ours.boot()
     words = [kubectl.context or "", kubectl.namespace, image, str(OVERLAYS / "one-replica"), str(tmp_path)]
-    lost = KILLED.replace("os.kill(os.getpid()", "service.session._reaper.kill()\nos.kill(os.getpid()")
+    lost = KILLED.replace("os.kill(os.getpid()", "service.session._helper.kill()\nos.kill(os.getpid()")
     done = subprocess.run([sys.executable, "-c", lost, *words], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     name = done.stdout.strip()

@@ -22,7 +22,7 @@ from pytest_inferbench import (
     Scale,
     Target,
 )
-from pytest_inferbench.deployment.disruptor import Course, objection
+from pytest_inferbench.deployment.disruptor import InjectedFault, objection
 from pytest_inferbench.deployment.kubernetes.state import ready_pods
 from pytest_inferbench.errors import DeploymentError
 
@@ -31,13 +31,13 @@ WHOLE_WITHIN = 120.0
 
 @contextmanager
 def under_way(service, disruption):
-    """Yield its course once it has begun; on leaving, wait until it is over. What goes wrong in it is raised."""
-    course = Course(disruption)
+    """Yield its fault once it has begun; on leaving, wait until it is over. What goes wrong in it is raised."""
+    fault = InjectedFault(disruption)
     with ThreadPoolExecutor(max_workers=1) as thread:
-        done = thread.submit(asyncio.run, service.disrupt(course))
-        while not done.done() and course.began_ns is None:
+        done = thread.submit(asyncio.run, service.disrupt(fault))
+        while not done.done() and fault.began_ns is None:
             time.sleep(0.05)
-        yield course
+        yield fault
         done.result()
 
 
@@ -75,8 +75,8 @@ def ask(service, times=1):
 def test_a_killed_worker_comes_back_in_its_pod(service):
     """The worker that BentoML's manager started is killed, and another one answers; the pod stays."""
     before = names(service)
-    with under_way(service, KillWorker(at=1)) as course:
-        assert course.detail.startswith("SIGKILL to pid ")
+    with under_way(service, KillWorker(at=1)) as fault:
+        assert fault.detail.startswith("SIGKILL to pid ")
     whole(service)
     assert names(service) == before
 
@@ -93,8 +93,8 @@ def test_a_frozen_worker_keeps_its_clients_waiting(service):
 def test_a_deleted_pod_is_replaced(service, forced):
     """One of the two is another one afterwards."""
     before = names(service)
-    with under_way(service, DeletePod(at=1, forced=forced)) as course:
-        assert min(before) in course.detail
+    with under_way(service, DeletePod(at=1, forced=forced)) as fault:
+        assert min(before) in fault.detail
     deadline = time.monotonic() + WHOLE_WITHIN
     while min(before) in names(service):
         assert time.monotonic() < deadline
@@ -104,11 +104,11 @@ def test_a_deleted_pod_is_replaced(service, forced):
 
 
 def test_a_restart_replaces_every_pod(service):
-    """Two others afterwards, and the course lasted until they took requests."""
+    """Two others afterwards, and the fault lasted until they took requests."""
     before = names(service)
-    with under_way(service, Restart(at=1)) as course:
+    with under_way(service, Restart(at=1)) as fault:
         pass
-    assert "every pod replaced" in course.detail
+    assert "every pod replaced" in fault.detail
     assert not names(service) & before
 
 
@@ -175,9 +175,9 @@ def test_pressure_is_felt_in_the_first_pod_and_seen_in_what_it_uses(service, dis
 def test_pressure_beyond_the_limit_ends_what_presses_not_the_service(service):
     """The kernel ends the largest process of the container: the error says so, and both pods still answer."""
     before = names(service)
-    course = Course(MemoryPressure(at=1, duration=4, amount="4GiB"))
+    fault = InjectedFault(MemoryPressure(at=1, duration=4, amount="4GiB"))
     with pytest.raises(DeploymentError, match="exceeded the container's memory limit; use less"):
-        asyncio.run(service.disrupt(course))
+        asyncio.run(service.disrupt(fault))
     assert names(service) == before
     ask(service, 4)
 
@@ -195,9 +195,9 @@ def test_a_cordoned_node_gets_no_new_pod(service):
         pytest.skip("the cluster has no other node")
     before = names(service)
     victim = min(before)
-    with under_way(service, Cordon(at=1, duration=25)) as course:
+    with under_way(service, Cordon(at=1, duration=25)) as fault:
         (node,) = (pod["spec"]["nodeName"] for pod in service.pods() if pod["metadata"]["name"] == victim)
-        assert course.detail == f"node {node} cordoned"
+        assert fault.detail == f"node {node} cordoned"
         service.kubectl.run("delete", "pod", victim, "--wait=false")
         deadline = time.monotonic() + 20
         while not (new := [pod for pod in service.pods() if pod["metadata"]["name"] not in before]):

@@ -22,9 +22,16 @@ from pytest_inferbench.plugin.session import PROCEDURE
 
 # pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
 # import.
-for _module in ("httpcore", "scipy.stats", "psutil", "matplotlib.figure", "pytest_inferbench.harness.handles"):
+for _module in ("httpcore", "hypothesis", "scipy.stats", "psutil", "matplotlib.figure"):
     importlib.import_module(_module)
-for _module in ("deployment.local", "deployment.external", "report.record", "report.terminal", "report.json_result"):
+for _module in (
+    "harness.handles",
+    "deployment.local",
+    "deployment.external",
+    "report.record",
+    "report.terminal",
+    "report.json_result",
+):
     importlib.import_module(f"pytest_inferbench.{_module}")
 
 SERVICE = Path(__file__).with_name("loopback_service.py")
@@ -36,6 +43,8 @@ async def test_steady(inference_service, steady):
     assert measurement.runs
 """
 
+#: What a process of pytest-xdist tells its children; pytest-benchmark, for one, measures nothing where it finds them.
+XDIST = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
 
 #: pytest-asyncio advises everybody who does not configure it, and our users need not.
@@ -109,12 +118,20 @@ class Bench:
         profiles: dict[str, dict[str, Any]] | None = None,
         head: str = "",
         tail: str = "",
+        warmup: str | None = None,
         rate: float = 160,
         duration: str = "0.5s",
     ) -> None:
-        """Write pyproject.toml; ``profiles`` gives the ``runtime`` table of each profile."""
+        """Write pyproject.toml; ``profiles`` gives the ``runtime`` table of each profile.
+
+        Without ``warmup`` sessions in other processes do not warm up either, unless the test asks for the real
+        procedure: the loopback service has nothing to warm, and that takes seconds for each boot.
+        """
         command = json.dumps([sys.executable, "loopback_service.py", "{port}"])
         lines = ["[tool.inferbench]", 'path = "/predict"', head or f"command = {command}"]
+        if warmup is None and self.surroundings.procedure.warm_up is CALM.warm_up and "warmup" not in head:
+            warmup = '"off"'
+        lines += [] if warmup is None else [f"warmup = {warmup}"]
         for name, runtime in (profiles or {"baseline": {"delay": 0.005}}).items():
             values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in runtime.items())
             lines += [f"[tool.inferbench.profiles.{name}]", f"runtime = {{ {values} }}"]
@@ -176,7 +193,7 @@ def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the machine's own, and a machine lock that no real session holds."""
-    for name in ("CI", "PYTEST_ADDOPTS", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS", *GITHUB):
+    for name in ("CI", "INFERBENCH_PROFILE", "COLUMNS", "FORCE_COLOR", "PY_COLORS", *GITHUB, *XDIST):
         monkeypatch.delenv(name, raising=False)
     folder = str(tmp_path_factory.mktemp("temporary"))
     monkeypatch.setenv("TMPDIR", folder)
@@ -196,8 +213,10 @@ def _real_examination(surroundings: Surroundings) -> None:
 
 
 @pytest.fixture
-def bench(pytester: pytest.Pytester, surroundings: Surroundings) -> Bench:
+def bench(pytester: pytest.Pytester, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A project with the loopback service and the profile ``baseline``, but without tests."""
+    # After pytester, which removes it.
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"'{ASYNCIO_ADVICE}'")
     shutil.copy(SERVICE, pytester.path)
     bench = Bench(pytester, surroundings)
     bench.configure()

@@ -1,13 +1,15 @@
 """A service of workers under a manager that replaces those that end: ``python forking_service.py PORT WORKERS``.
 
 The manager holds the listening socket and serves nothing itself. Its profile's ``runtime`` may hold ``delay`` (seconds
-per answer), ``respawn`` (false: who ends is gone) and ``boot`` (seconds until a worker accepts). An answer names the
-pid of its worker; every start of a worker is a line in workers.jsonl.
+per answer), ``respawn`` (false: who ends is gone), ``boot`` (seconds until a worker accepts) and ``idle`` (how many
+workers never accept). An answer names the pid of its worker, and is a line in answers.jsonl that says how many this
+worker had given before; every start of a worker is a line in workers.jsonl.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 RUNTIME = json.loads(os.environ["INFERBENCH_PROFILE"])["runtime"]
+GIVEN = itertools.count()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != "/readyz":
+            with Path("answers.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"pid": os.getpid(), "before": next(GIVEN)}) + "\n")
             time.sleep(RUNTIME.get("delay", 0.0))
         text = str(os.getpid()).encode()
         self.send_response(200)
@@ -40,9 +45,11 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, number: int) -> None:
     time.sleep(RUNTIME.get("boot", 0.0))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    while number < RUNTIME.get("idle", 0):
+        signal.pause()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
     server.daemon_threads = True
     server.socket.close()
@@ -65,20 +72,20 @@ def main() -> None:
                 os.kill(pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end)
-    for _ in range(int(sys.argv[2])):
-        workers.add(start(listener))
+    for number in range(int(sys.argv[2])):
+        workers.add(start(listener, number))
     while workers:
         pid, _ = os.wait()
         workers.discard(pid)
         if RUNTIME.get("respawn", True) and not ending:
-            workers.add(start(listener))
+            workers.add(start(listener, int(sys.argv[2])))
 
 
-def start(listener: socket.socket) -> int:
+def start(listener: socket.socket, number: int) -> int:
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        serve(listener)
+        serve(listener, number)
         os._exit(0)
     with Path("workers.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"pid": pid}) + "\n")

@@ -47,8 +47,8 @@ def test_the_search_brackets_what_the_service_can_do(found: dict[str, object]) -
 
 
 def test_an_slo_that_never_holds_is_an_error(bench: Bench) -> None:
-    """No rate can make an answer of 10 ms come within 1 ms: the error says so, and what the service did."""
-    bench.configure(profiles=SERIAL)
+    """No rate can make an answer of 4 ms come within 1 ms: the error says so, and what the service did."""
+    bench.configure(profiles={"baseline": {"delay": 0.004, "serial": True}})
     bench.pytester.makepyfile("""
         from pytest_inferbench import SLO
 
@@ -85,4 +85,21 @@ def test_the_same_search_is_made_once_in_as_many_boots_as_a_measurement_has_runs
         ("test_first", 2),
         ("test_other", 1),
     ]
+    assert len(bench.boots) == 3
+
+
+def test_a_search_with_other_payloads_or_another_target_is_made_again(bench: Bench) -> None:
+    """What one test found with its payloads and headers is no answer for another's."""
+    bench.configure(profiles=SERIAL)
+    bench.pytester.makepyfile("""
+        from dataclasses import replace
+        from pytest_inferbench import SLO, Target
+
+        async def test_all(inference_service, capacity):
+            target = Target("/predict", headers={"X-Key": "other"})
+            for finder in (capacity, replace(capacity, payloads=["other"]), replace(capacity, target=target), capacity):
+                await finder.find(inference_service, SLO(p95="60ms"), boots=1, duration="0.3s", precision="90%")
+    """)
+    session = bench.run()
+    session.result.assert_outcomes(passed=1)
     assert len(bench.boots) == 3

@@ -53,10 +53,11 @@ def test_the_plan_is_printed_and_nothing_is_booted(bench: Bench, options: tuple[
 
 def test_searches_for_a_capacity_are_in_the_plan(bench: Bench) -> None:
     """A search boots as often as it needs to: it is counted, with its minutes, apart from the runs of workloads."""
+    bench.configure(warmup='"30s"')
     bench.pytester.makepyfile(TESTS + "async def test_most(inference_service, capacity): ...")
     session = bench.run("--collect-only", "--inferbench-duration=1s", repeats=1)
     session.result.stdout.fnmatch_lines(
-        ["inferbench: 4 tests, 1 of them in search of a capacity under baseline, 1 run each: 4 boots, about 2 min"]
+        ["inferbench: 4 tests, 1 of them in search of a capacity under baseline, 1 run each: 4 boots, about 3 min"]
     )
 
 

@@ -38,7 +38,7 @@ def on_a_terminal(bench: Bench, columns: int) -> str:
 
 def test_on_a_terminal_the_line_is_rewritten_and_removed(bench: Bench) -> None:
     """Booting, warm-up, issuing and the figures follow each other on one line, cut to the terminal, then removed."""
-    bench.configure(duration="0.6s")
+    bench.configure(duration="0.6s", warmup="{ requests = 8 }")
     bench.pytester.makepyfile(ONE_MEASUREMENT)
     text = on_a_terminal(bench, 60)
     shown = [part for part in text.replace("\n", "\r").split("\r") if part.startswith("steady · baseline")]

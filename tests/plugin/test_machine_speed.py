@@ -17,9 +17,9 @@ async def test_gate(inference_service, steady):
 
 
 def computing(bench: Bench, **seconds: float) -> None:
-    """Let the service of each profile compute so long per answer."""
+    """Let each profile's service compute so long per answer, rarely enough that no queue forms on a busy machine."""
     profiles = {name: {"busy": busy} for name, busy in seconds.items()}
-    bench.configure(profiles=profiles, rate=30, duration="1s")
+    bench.configure(profiles=profiles, rate=8, duration="2.5s")
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_a_slow_hour_is_not_called_a_regression(bench: Bench, recorded: Callable
     session = bench.run(repeats=3)
     session.result.assert_outcomes(passed=1)
     assert session.verdicts == ["INCONCLUSIVE"]
-    assert "a fixed computation takes x1.500" in session.output
+    session.result.stdout.fnmatch_lines(["*the reference computation takes*", "*x1.500 *"])
     (measurement,) = session.measurements
-    assert [run["pace"] for run in measurement["runs"]] == [0.0015] * 3
-    assert [run["pace"] for run in measurement["reference"]["runs"]] == [0.001] * 3
+    assert [run["calibration"] for run in measurement["runs"]] == [0.0015] * 3
+    assert [run["calibration"] for run in measurement["reference"]["runs"]] == [0.001] * 3
 
 
 def test_as_fast_a_machine_excuses_nothing(bench: Bench, recorded: Callable[[float], None]) -> None:

@@ -172,7 +172,7 @@ def test_a_kill_in_a_disruption_leaves_nothing_frozen_and_nothing_that_presses(b
         + LONG.replace("measure(inference_service)", f"measure(inference_service, {disrupted})")
     )
     with session(bench) as process:
-        until(lambda: any("pressure.py" in line for line in alive(bench)))
+        until(lambda: any("helper_process.py press" in line for line in alive(bench)))
         process.kill()
         process.communicate(timeout=60)
         until(lambda: alive(bench) == [])

@@ -55,6 +55,7 @@ def test_the_schema_is_closed() -> None:
             "budget": None,
             "seed": 0,
             "alpha": 0.05,
+            "confidence": 0.9,
             "strict": False,
         },
         "measurements": [],

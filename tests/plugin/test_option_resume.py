@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -99,12 +102,47 @@ def test_a_killed_session_can_be_resumed_from_its_last_pair(bench: Bench) -> Non
     assert len(bench.boots) - before == 2
 
 
-def test_a_damaged_file_is_measured_anew(interrupted: Bench) -> None:
-    """Whatever lies in the cache: no traceback."""
-    files = list(interrupted.path.glob(".pytest_cache/d/inferbench/*.pickle"))
-    assert len(files) == 1
-    for file in files:
-        file.write_bytes(file.read_bytes()[:100])
+class Bomb:
+    """Pickled, it makes a folder in whoever unpickles it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (self.path,))
+
+
+def test_a_file_of_somebody_else_is_not_run_and_measured_anew(interrupted: Bench) -> None:
+    """Whatever a restored cache holds: no traceback, and no code of it is run."""
+    (file,) = interrupted.path.glob(".pytest_cache/d/inferbench/*")
+    mark = interrupted.path / "exploded"
+    for path in (file, file.with_suffix(".pickle")):
+        path.write_bytes(pickle.dumps(Bomb(str(mark))))
     session = interrupted.run("--against=other", "--inferbench-resume", "-k", "first", repeats=2)
     session.result.assert_outcomes(passed=1)
     assert "interrupted" not in session.measurements[0]["ended"]
+    assert not mark.exists()
+
+
+RELUCTANT = """
+from pytest_inferbench import CpuPressure
+
+class Own(CpuPressure):
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+async def test_it(inference_service, steady):
+    measurement = await steady.measure(inference_service, disruptions=[Own(at=0.1, duration=0.1)])
+    assert len(measurement.runs) == 2
+"""
+
+
+def test_what_cannot_be_stored_is_measured_all_the_same(bench: Bench) -> None:
+    """A class of the test's own costs the chance to resume, and nothing else; it is said once."""
+    bench.configure(rate=40, duration="0.3s")
+    bench.pytester.makepyfile(RELUCTANT)
+    session = bench.run(repeats=2)
+    session.result.assert_outcomes(passed=1)
+    assert session.result.ret == 0
+    assert session.result.stdout.str().count("will measure again what could not be stored (Own where") == 1
+    assert not list(bench.path.glob(".pytest_cache/d/inferbench/*"))

@@ -72,7 +72,7 @@ def test_a_signal_in_a_run_ends_service_and_generator(bench: Bench, number: sign
     bench.pytester.makepyfile(LONG)
     with session(bench) as process:
         until(lambda: len(bench.requests) > 30)  # warm-up is over: it sends 24
-        assert len(alive(bench)) >= 5  # pytest, supervisor, service, its grandchild, load generator
+        assert len(alive(bench)) >= 5  # pytest, helper, service, its grandchild, load generator
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
         until(lambda: alive(bench) == [])
@@ -82,7 +82,7 @@ def test_a_signal_in_a_run_ends_service_and_generator(bench: Bench, number: sign
 
 
 def test_a_service_that_ignores_sigterm_does_not_survive_a_killed_session(bench: Bench) -> None:
-    """SIGKILL of pytest: the supervisor asks, waits for the grace period, then kills the service and its like."""
+    """SIGKILL of pytest: the helper process asks, waits for the grace period, then kills the service and its like."""
     bench.configure(profiles={"baseline": {"stubborn": True, "grandchild": True}})
     bench.pytester.makepyfile(
         """

@@ -172,7 +172,8 @@ def test_the_build_is_deterministic_and_of_the_same_code_path(tiny_cache: Path, 
     one, other = (load_file(entry.folder / "model.safetensors") for entry in (again, kept))
     assert one.keys() == other.keys()
     for name, values in one.items():
-        np.testing.assert_allclose(values, other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+        # The order of the sums depends on the number of threads, which is another one in the process that built it.
+        np.testing.assert_allclose(values, other[name], rtol=1e-3, atol=1e-3, err_msg=name)
 
 
 def test_base_has_the_shape_of_roberta() -> None:

@@ -9,13 +9,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_inferbench.deployment import pressure
-from pytest_inferbench.deployment.disruptor import Course
-from pytest_inferbench.deployment.kubernetes import in_container, state
+from pytest_inferbench.deployment import helper_process
+from pytest_inferbench.deployment.disruptor import InjectedFault
+from pytest_inferbench.deployment.kubernetes import state
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Manifest
 from pytest_inferbench.deployment.kubernetes.session import ClusterBoot
 from pytest_inferbench.disruption import (
@@ -62,31 +62,31 @@ class ClusterFaults:
             return str(error)
         return ""
 
-    async def carry_out(self, course: Course) -> None:
-        """Carry out ``course.disruption`` now, and return once it is over and undone; see `DisruptedItsWay`."""
-        match course.disruption:
+    async def carry_out(self, fault: InjectedFault) -> None:
+        """Carry out ``fault.disruption`` now, and return once it is over and undone; see `DisruptsItself`."""
+        match fault.disruption:
             case KillWorker(workers=workers):
-                await self._on_workers(course, "kill", workers, 0.0)
+                await self._on_workers(fault, "kill", workers, 0.0)
             case Freeze(workers=workers, duration=seconds):
-                await self._on_workers(course, "freeze", workers, float(seconds))
+                await self._on_workers(fault, "freeze", workers, float(seconds))
             case CpuPressure(processes=number, duration=seconds):
-                await self._press(course, "cpu", number, 0, float(seconds))
+                await self._press(fault, "cpu", number, 0, float(seconds))
             case MemoryPressure(amount=amount, duration=seconds):
-                await self._press(course, "memory", 1, int(amount), float(seconds))
+                await self._press(fault, "memory", 1, int(amount), float(seconds))
             case Restart():
-                await self._restart(course)
+                await self._restart(fault)
             case DeletePod():
-                await self._delete(course, course.disruption)
+                await self._delete(fault, fault.disruption)
             case Scale():
-                await self._scale(course, course.disruption)
+                await self._scale(fault, fault.disruption)
             case LimitCpu():
-                await self._limit_cpu(course, course.disruption)
+                await self._limit_cpu(fault, fault.disruption)
             case Cordon():
-                await self._cordon(course, course.disruption)
+                await self._cordon(fault, fault.disruption)
             case _:
                 raise DeploymentError("this disruption is not supported in a cluster")
 
-    async def _on_workers(self, course: Course, verb: str, workers: int | str, seconds: float) -> None:
+    async def _on_workers(self, fault: InjectedFault, verb: str, workers: int | str, seconds: float) -> None:
         _, port = self._service.entrance
         pods = await self._ready()
         each = self._service.profile.deployment.workers
@@ -98,43 +98,41 @@ class ClusterFaults:
             counts = [str(min(each, int(workers) - begun)) for begun in range(0, int(workers), each)]
         async with AsyncExitStack() as stack:
             entered = (
-                stack.enter_async_context(
-                    self._inside(pod, in_container.__file__, verb, str(port), wanted, str(seconds))
-                )
+                stack.enter_async_context(self._helper_in(pod, "signal", verb, str(port), wanted, str(seconds)))
                 for pod, wanted in zip(pods, counts, strict=False)
             )
-            said = await asyncio.gather(*entered)
+            output = await asyncio.gather(*entered)
             signal = "SIGKILL" if verb == "kill" else "SIGSTOP"
-            course.begin(f"{signal} to {'; '.join(said)}")
+            fault.begin(f"{signal} to {'; '.join(output)}")
             await asyncio.sleep(seconds)
 
-    async def _press(self, course: Course, kind: str, number: int, amount: int, seconds: float) -> None:
+    async def _press(self, fault: InjectedFault, kind: str, number: int, amount: int, seconds: float) -> None:
         pod = (await self._ready())[0]
         async with AsyncExitStack() as stack:
             for _ in range(number):
-                await stack.enter_async_context(self._inside(pod, pressure.__file__, kind, str(seconds), str(amount)))
-            course.begin(f"{number} x {kind} inside {pod}")
+                await stack.enter_async_context(self._helper_in(pod, "press", kind, str(seconds), str(amount)))
+            fault.begin(f"{number} x {kind} inside {pod}")
             await asyncio.sleep(seconds)
 
-    async def _restart(self, course: Course) -> None:
-        course.begin(f"rollout of {self._service.deployment} restarted; it was not complete by the end of the run")
+    async def _restart(self, fault: InjectedFault) -> None:
+        fault.begin(f"rollout of {self._service.deployment} restarted; it was not complete by the end of the run")
         await _finished(self._kubectl.run, "rollout", "restart", self._service.deployment)
         while True:
             if await _finished(self._service.rolled_out):
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        course.detail = f"rollout of {self._service.deployment} restarted, every pod replaced"
+        fault.detail = f"rollout of {self._service.deployment} restarted, every pod replaced"
 
-    async def _delete(self, course: Course, delete: DeletePod) -> None:
+    async def _delete(self, fault: InjectedFault, delete: DeletePod) -> None:
         pods = await self._ready()
         if delete.pods != "all" and delete.pods > len(pods):
             raise DeploymentError(f"{delete.pods} pods should be deleted, but only {len(pods)} are ready")
         chosen = pods if delete.pods == "all" else pods[: delete.pods]
         how = ("--grace-period=0", "--force") if delete.forced else ()
-        course.begin(f"deleted {', '.join(chosen)}{' by force' if delete.forced else ''}")
+        fault.begin(f"deleted {', '.join(chosen)}{' by force' if delete.forced else ''}")
         await _finished(self._kubectl.run, "delete", "pod", *chosen, "--wait=false", *how)
 
-    async def _scale(self, course: Course, scale: Scale) -> None:
+    async def _scale(self, fault: InjectedFault, scale: Scale) -> None:
         deployment = self._service.deployment
         (found,) = await _finished(self._kubectl.get, deployment)
         before = int(found["spec"].get("replicas", 1))
@@ -142,30 +140,30 @@ class ClusterFaults:
         def ask(replicas: int) -> None:
             self._kubectl.run("scale", deployment, f"--replicas={replicas}")
 
-        course.begin(f"{deployment} scaled from {before} to {scale.replicas} replicas and back")
+        fault.begin(f"{deployment} scaled from {before} to {scale.replicas} replicas and back")
         try:
             await _finished(ask, scale.replicas)
-            await _until(course, float(scale.duration))
+            await _until(fault, float(scale.duration))
         finally:
             await _finished(ask, before)
 
-    async def _limit_cpu(self, course: Course, limit: LimitCpu) -> None:
+    async def _limit_cpu(self, fault: InjectedFault, limit: LimitCpu) -> None:
         """Resize the pods: a limit is lowered where they are, and a request that is above it goes with it."""
         name, _ = self._service.entrance
         pods = {pod["metadata"]["name"]: _resources(pod, name) for pod in await _finished(self._service.pods)}
         thousandths = round(float(limit.cpu) * 1000)
         cpu = f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)  # as the cluster writes it
         squeezed = {"limits": {"cpu": cpu}, "requests": {"cpu": cpu}}
-        course.begin(f"CPU limit {cpu} in {', '.join(pods)}")
+        fault.begin(f"CPU limit {cpu} in {', '.join(pods)}")
         try:
             for pod in pods:
                 await _finished(self._resize, pod, name, squeezed)
             await self._resized(list(pods), name, cpu)
-            await _until(course, float(limit.duration))
+            await _until(fault, float(limit.duration))
         finally:
             for pod, before in pods.items():
-                kept = {part: {"cpu": before.get(part, {}).get("cpu")} for part in ("limits", "requests")}
-                await _finished(self._resize, pod, name, kept)
+                before_limit = {part: {"cpu": before.get(part, {}).get("cpu")} for part in ("limits", "requests")}
+                await _finished(self._resize, pod, name, before_limit)
 
     def _resize(self, pod: str, container: str, resources: Mapping[str, object]) -> None:
         patch = {"spec": {"containers": [{"name": container, "resources": resources}]}}
@@ -190,19 +188,19 @@ class ClusterFaults:
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _cordon(self, course: Course, cordon: Cordon) -> None:
+    async def _cordon(self, fault: InjectedFault, cordon: Cordon) -> None:
         pods = {pod["metadata"]["name"]: pod for pod in await _finished(self._service.pods)}
         node = str(pods[(await self._ready())[0]]["spec"]["nodeName"])
         # A node that stays closed would outlast everything that this session made.
         undo = self._kubectl.command("uncordon", node, namespaced=False)
-        self._service.session.promise(f"cordon {node}", undo)
-        course.begin(f"node {node} cordoned")
+        self._service.session.register_cleanup(f"cordon {node}", undo)
+        fault.begin(f"node {node} cordoned")
         try:
             await _finished(self._order, "cordon", node)
-            await _until(course, float(cordon.duration))
+            await _until(fault, float(cordon.duration))
         finally:
             await _finished(self._order, "uncordon", node)
-            self._service.session.kept(f"cordon {node}")
+            self._service.session.withdraw_cleanup(f"cordon {node}")
 
     def _order(self, verb: str, node: str) -> None:
         self._kubectl.run(verb, node, namespaced=False)
@@ -214,11 +212,15 @@ class ClusterFaults:
         return ready
 
     @asynccontextmanager
-    async def _inside(self, pod: str, file: str, *words: str) -> AsyncIterator[str]:
-        """Run a Python file in a pod; yield the first line that it says, and let go of its leash at the end."""
+    async def _helper_in(self, pod: str, *words: str) -> AsyncIterator[str]:
+        """Run the helper process in a pod; yield the first line that it prints, and close its control pipe at the end.
+
+        The program goes ahead of that in the same pipe: as an argument it would be longer than proxies let pass.
+        """
         container, _ = self._service.entrance
-        program = await asyncio.to_thread(Path(file).read_text, encoding="utf-8")
-        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", program)
+        program = await asyncio.to_thread(Path(helper_process.__file__).read_bytes)
+        read = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
+        where = ("--stdin", pod, f"--container={container}", "--", "python3", "-c", read)
         process = await asyncio.create_subprocess_exec(
             *self._kubectl.command("exec", *where, *words),
             stdin=asyncio.subprocess.PIPE,
@@ -226,11 +228,15 @@ class ClusterFaults:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
+            assert process.stdin is not None
             assert process.stdout is not None
+            with suppress(ConnectionError):  # refused: the reason stands in what it prints
+                process.stdin.write(program)
+                await process.stdin.drain()
             line = (await process.stdout.readline()).decode("utf-8", "replace").strip()
             if not line:
-                said = (await process.communicate())[1].decode("utf-8", "replace")
-                raise DeploymentError(f"inside pod {pod}: {_reason(said)}")
+                output = (await process.communicate())[1].decode("utf-8", "replace")
+                raise DeploymentError(f"inside pod {pod}: {_reason(output)}")
             yield f"{line} in {pod}"
         finally:
             assert process.stdin is not None
@@ -253,10 +259,10 @@ async def _finished(call: Callable[..., T], *arguments: Any) -> T:
         raise
 
 
-async def _until(course: Course, seconds: float) -> None:
-    """Sleep until so many seconds after the course began."""
-    assert course.began_ns is not None
-    await asyncio.sleep(seconds - (time.monotonic_ns() - course.began_ns) / 1e9)
+async def _until(fault: InjectedFault, seconds: float) -> None:
+    """Sleep until so many seconds after the fault began."""
+    assert fault.began_ns is not None
+    await asyncio.sleep(seconds - (time.monotonic_ns() - fault.began_ns) / 1e9)
 
 
 def _resources(pod: Manifest, container: str) -> dict[str, dict[str, str]]:
@@ -273,13 +279,13 @@ def _enforced(pod: Manifest, container: str) -> str | None:
     return None
 
 
-def _reason(said: str) -> str:
+def _reason(output: str) -> str:
     """Return the cause in what ``kubectl exec`` printed."""
-    if "python3" in said and ("not found" in said or "no such file" in said.lower()):
+    if "python3" in output and ("not found" in output or "no such file" in output.lower()):
         return (
             "its container has no python3, which signals and pressure need; use DeletePod, Restart, Scale or LimitCpu"
         )
-    if "exit code 137" in said:
+    if "exit code 137" in output:
         return "the pressure process was killed (exit code 137): it exceeded the container's memory limit; use less"
-    lines = [line for line in said.splitlines() if line and not line.startswith("command terminated")]
+    lines = [line for line in output.splitlines() if line and not line.startswith("command terminated")]
     return lines[-1] if lines else "the program ended without a message"

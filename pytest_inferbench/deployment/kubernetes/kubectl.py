@@ -21,7 +21,7 @@ _K3S_CONFIG = "/etc/rancher/k3s/k3s.yaml"
 
 
 class ClusterError(DeploymentError):
-    """The cluster, or ``kubectl``, refused. ``refusal`` is what it said itself."""
+    """The cluster, or ``kubectl``, refused. ``refusal`` is its own message."""
 
     def __init__(self, message: str, *, refusal: str = "") -> None:
         super().__init__(message)
@@ -111,8 +111,8 @@ class Kubectl:
         """Return the major and minor version of Kubernetes that the cluster runs."""
         text = self.run("version", "--output=json", namespaced=False)
         try:
-            told = json.loads(text)["serverVersion"]
-            major, minor = (int(re.match(r"\d+", told[key])[0]) for key in ("major", "minor"))  # type: ignore[index]
+            version = json.loads(text)["serverVersion"]
+            major, minor = (int(re.match(r"\d+", version[key])[0]) for key in ("major", "minor"))  # type: ignore[index]
         except (ValueError, KeyError, TypeError) as error:
             raise ClusterError(f"the cluster{self._named} did not report its version: {error!r}") from error
         return major, minor
@@ -135,14 +135,14 @@ class Kubectl:
         return ", ".join(done.stdout.split())
 
 
-def explain(said: str, command: list[str], *, context: str | None, contexts: Any = lambda: "") -> ClusterError:
-    """Turn what ``kubectl`` said into an error with a cause and a remedy.
+def explain(output: str, command: list[str], *, context: str | None, contexts: Any = lambda: "") -> ClusterError:
+    """Turn what ``kubectl`` printed into an error with a cause and a remedy.
 
     ``contexts``: called for the names of the contexts that there are, only if one is unknown.
     """
     # What it logs on the way (memcache.go and the like) repeats what its last line says.
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not _KLOG.match(line)]
-    refusal = "\n".join(lines) or said.strip() or "it failed without a message"
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not _KLOG.match(line)]
+    refusal = "\n".join(lines) or output.strip() or "it failed without a message"
     shown, lower = " ".join(command), refusal.lower()
     cluster = "the cluster" if context is None else f"the cluster of context {context!r}"
     if re.search(r'context "?[^"]*"? does not exist|no context exists|context was not found', lower):

@@ -65,8 +65,8 @@ def adapt(objects: Sequence[Manifest], spec: DeploymentSpec, environment: Mappin
     Namespaces are left out: whether one is made is decided by whether it exists. Raises DeploymentError unless there
     is a Service, and a Deployment behind it.
     """
-    kept = [copy.deepcopy(dict(item)) for item in objects if item["kind"] != "Namespace"]
-    _, deployment = served(kept)
+    adapted = [copy.deepcopy(dict(item)) for item in objects if item["kind"] != "Namespace"]
+    _, deployment = served(adapted)
     if spec.replicas is not None:
         deployment["spec"]["replicas"] = spec.replicas
     container = _container(deployment["spec"]["template"])
@@ -74,7 +74,7 @@ def adapt(objects: Sequence[Manifest], spec: DeploymentSpec, environment: Mappin
         container["image"] = spec.image
     variables = [item for item in container.get("env", []) if item["name"] not in environment]
     container["env"] = [*variables, *({"name": name, "value": value} for name, value in environment.items())]
-    return list(kept)
+    return list(adapted)
 
 
 def served(objects: Sequence[Manifest]) -> tuple[Any, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-from pytest_inferbench.deployment import supervisor
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.kubernetes.kubectl import Kubectl
 from pytest_inferbench.deployment.local import HOST, free_port
 
@@ -23,9 +22,8 @@ class PortForward:
         self._port = free_port()
         self._log = log
         command = kubectl.command("port-forward", f"--address={HOST}", f"service/{service}", f"{self._port}:{port}")
-        # Under a supervisor, as the service itself would be: it must not outlive pytest.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", supervisor.__file__, str(log), "", "0", "--", *command],
+            helper_command("run", str(log), "", "0", "--", *command),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -41,7 +39,7 @@ class PortForward:
         """False once it has ended."""
         return self._process.poll() is None
 
-    def said(self) -> str:
+    def last_line(self) -> str:
         """Return the last line that it printed."""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")

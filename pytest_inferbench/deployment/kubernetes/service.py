@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.deployment.disruptor import Course
+from pytest_inferbench.deployment.disruptor import InjectedFault
 from pytest_inferbench.deployment.kubernetes import state
 from pytest_inferbench.deployment.kubernetes.faults import ClusterFaults
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Kubectl, Manifest
@@ -62,9 +62,9 @@ class KubernetesService:
         self._objects: list[Manifest] = []
         self._url = ""
         self._route = ""
-        self._forward: PortForward | None = None
+        self._port_forward: PortForward | None = None
         self._leftovers: tuple[Leftover, ...] = ()
-        self._promised = False
+        self._registered = False
         self._faults = ClusterFaults(self)
 
     @property
@@ -88,6 +88,11 @@ class KubernetesService:
         return resource(served(self._objects)[1])
 
     @property
+    def worker_count(self) -> int:
+        """How many processes take requests once booted: the workers of all replicas."""
+        return max(1, int(served(self._objects)[1]["spec"].get("replicas", 1))) * self.profile.deployment.workers
+
+    @property
     def entrance(self) -> tuple[str, int]:
         """The container under test, and the port that it listens on."""
         return entrance(self._objects)
@@ -95,7 +100,7 @@ class KubernetesService:
     @property
     def alive(self) -> bool:
         """True while a pod takes requests, and while the cluster does not say."""
-        if self._forward is not None and not self._forward.alive:
+        if self._port_forward is not None and not self._port_forward.alive:
             return False
         try:
             return bool(state.ready_pods(self.pods()))
@@ -123,23 +128,23 @@ class KubernetesService:
 
     def stop(self) -> None:
         """Remove what :meth:`boot` created, and nothing else; wait until its pods are gone."""
-        if self._forward is not None:
-            self._forward.close()
-            self._forward = None
-        if not self._promised:
+        if self._port_forward is not None:
+            self._port_forward.close()
+            self._port_forward = None
+        if not self._registered:
             return
-        self._promised = False
-        # What cannot be removed now stays promised, and is tried again when the session ends.
+        self._registered = False
+        # What cannot be removed now stays registered, and is tried again when the session ends.
         self.kubectl.run(*self._removal, timeout=_DELETE_SECONDS + 10)
-        self._session.kept(self.boot_name)
+        self._session.withdraw_cleanup(self.boot_name)
 
     def objection(self, disruption: Disruption) -> str:
         """Return why it cannot be disrupted so, empty if it can. Asks the cluster for its nodes, if it matters."""
         return self._faults.objection(disruption)
 
-    async def disrupt(self, course: Course) -> None:
-        """Carry out ``course.disruption`` now and undo it; see :class:`ClusterFaults`. Raises DeploymentError."""
-        await self._faults.carry_out(course)
+    async def disrupt(self, fault: InjectedFault) -> None:
+        """Carry out ``fault.disruption`` now and undo it; see :class:`ClusterFaults`. Raises DeploymentError."""
+        await self._faults.carry_out(fault)
 
     def rolled_out(self) -> bool:
         """Tell whether every replica is of the present version and takes requests. Raises ClusterError."""
@@ -157,7 +162,7 @@ class KubernetesService:
             lines = [f"(reached by {self._route})"] if self._route else []
             for name in pods:
                 lines += [f"[{name}] {line}" for line in self._log(name).splitlines()]
-            lines += state.happened(self._events(), objects, warnings=True)[-5:]
+            lines += state.describe_events_about(self._events(), objects, warnings=True)[-5:]
         except ClusterError as error:
             return f"(no log: {error})"
         return "\n".join(lines) or "(there is no pod and therefore no log)"
@@ -182,9 +187,9 @@ class KubernetesService:
         self._objects = adapt(rendered, self.profile.deployment, environment)
         session.require_namespace(self.kubectl, next((i for i in rendered if i["kind"] == "Namespace"), None))
         self._leftovers = find_leftovers(self.kubectl, self._session.run)
-        # The promise before the deed: killed in between, there is nothing to remove, and that is no error.
-        session.promise(self.boot_name, self.kubectl.command(*self._removal))
-        self._promised = True
+        # Registered before anything is created: killed in between, there is nothing to remove, and that is no error.
+        session.register_cleanup(self.boot_name, self.kubectl.command(*self._removal))
+        self._registered = True
         wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": self._objects})
         try:
             self.kubectl.run("create", "--filename=-", stdin=wanted)
@@ -199,6 +204,7 @@ class KubernetesService:
             if problem := state.diagnose(objects, events):
                 raise self._error(f"does not start: {problem.message}", problem)
             line = state.summary(objects, events)
+            tell(line)
             if time.monotonic() > deadline:
                 late = [item["metadata"]["name"] for item in objects if item["kind"] == "Pod"]
                 raise self._error(
@@ -206,7 +212,6 @@ class KubernetesService:
                     "only needs more time",
                     Problem(message=line, pod=late[0] if late else None),
                 )
-            tell(line)
             time.sleep(_POLL_SECONDS)
 
     def _find_way_in(self, deadline: float, tell: Callable[[str], None]) -> None:
@@ -222,15 +227,15 @@ class KubernetesService:
                 return
         why = f"nothing answers at {', '.join(f'{host}:{port}' for host in hosts)}" if hosts else "there is no NodePort"
         tell(f"{why}: falling back to kubectl port-forward")
-        self._forward = PortForward(
+        self._port_forward = PortForward(
             self.kubectl, name, service["spec"]["ports"][0]["port"], log=self._folder / f"forward-{self.boot_name}.log"
         )
-        if not self._answers(self._forward.url, max(deadline, time.monotonic() + _NODE_SECONDS)):
+        if not self._answers(self._port_forward.url, max(deadline, time.monotonic() + _NODE_SECONDS)):
             raise self._error(
                 f"is ready in the cluster but cannot be reached from this machine: {why}, and through kubectl "
-                f"port-forward GET {self._ready} did not answer 200 either ({self._forward.said()})"
+                f"port-forward GET {self._ready} did not answer 200 either ({self._port_forward.last_line()})"
             )
-        self._url = self._forward.url
+        self._url = self._port_forward.url
         self._route = f"kubectl port-forward ({why}): only one pod, slower than a NodePort, closed when the pod ends"
         tell(f"reached by {self._route}")
 
@@ -238,7 +243,7 @@ class KubernetesService:
         """Tell whether the service at ``url`` gets ready before ``deadline``."""
         # Proxies are for the world outside.
         with httpx.Client(base_url=url, timeout=2.0, trust_env=False) as client:
-            while time.monotonic() < deadline and (self._forward is None or self._forward.alive):
+            while time.monotonic() < deadline and (self._port_forward is None or self._port_forward.alive):
                 try:
                     if client.get(self._ready).status_code == httpx.codes.OK:
                         return True

@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,7 +14,7 @@ from typing import Protocol
 import psutil
 
 from pytest_inferbench.config.profile import Profile
-from pytest_inferbench.deployment.kubernetes import reaper
+from pytest_inferbench.deployment.helper_process import helper_command
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Kubectl, Manifest
 from pytest_inferbench.deployment.kubernetes.manifests import BOOT_LABEL, OWNER_ANNOTATION, RUN_LABEL
 from pytest_inferbench.errors import DeploymentError
@@ -28,9 +27,9 @@ _CONTENTS = "deployments,statefulsets,daemonsets,replicasets,jobs,cronjobs,pods,
 
 
 class ClusterSession:
-    """The name of this session in clusters, and its promises to clean up.
+    """The name of this session in clusters, and the commands that clean up after it.
 
-    A small process of its own keeps the promises when the session is gone without having kept them itself.
+    A helper process runs the commands that are left when the session ends, whatever the cause.
     """
 
     def __init__(self) -> None:
@@ -41,20 +40,20 @@ class ClusterSession:
             "started": round(psutil.Process().create_time(), 2),
         }
         self._boots = 0
-        self._reaper: subprocess.Popen[str] | None = None
+        self._helper: subprocess.Popen[str] | None = None
 
     def next_boot(self) -> str:
         """Return a name for one more boot, unique among all sessions and short enough for a suffix."""
         self._boots += 1
         return f"{self.run}-{self._boots}"
 
-    def promise(self, key: str, command: Sequence[str], *, unless: Sequence[str] = ()) -> None:
-        """Have ``command`` run at the end of this session, unless ``unless`` prints something, or it is kept before."""
-        self._tell({"key": key, "command": list(command), **({"unless": list(unless)} if unless else {})})
+    def register_cleanup(self, key: str, command: Sequence[str], *, unless: Sequence[str] = ()) -> None:
+        """Run ``command`` at the end of this session, unless it is withdrawn before or ``unless`` prints something."""
+        self._send({"key": key, "command": list(command), **({"unless": list(unless)} if unless else {})})
 
-    def kept(self, key: str) -> None:
-        """Take a promise back: it is done."""
-        self._tell({"key": key})
+    def withdraw_cleanup(self, key: str) -> None:
+        """Withdraw a command: what it would remove is gone."""
+        self._send({"key": key})
 
     def require_namespace(self, kubectl: Kubectl, manifest: Manifest | None) -> None:
         """See that the namespace is there. One that this session makes is removed at its end, if nothing else is in it.
@@ -83,13 +82,13 @@ class ClusterSession:
         self._make_namespace(kubectl, manifest)
 
     def close(self) -> None:
-        """Keep what is promised and wait until it is done."""
-        if self._reaper is None:
+        """Run the commands that are left and wait until they are done."""
+        if self._helper is None:
             return
-        if self._reaper.stdin is not None:
-            self._reaper.stdin.close()
-        self._reaper.wait()
-        self._reaper = None
+        if self._helper.stdin is not None:
+            self._helper.stdin.close()
+        self._helper.wait()
+        self._helper = None
 
     def _make_namespace(self, kubectl: Kubectl, manifest: Manifest | None) -> None:
         name = kubectl.namespace
@@ -104,26 +103,26 @@ class ClusterSession:
         mine = f"{RUN_LABEL}={self.run},kubernetes.io/metadata.name={name}"
         others = kubectl.command("get", _CONTENTS, f"--selector={RUN_LABEL}!={self.run}", "--output=name")
         remove = kubectl.command("delete", "namespaces", f"--selector={mine}", "--timeout=120s", namespaced=False)
-        self.promise(f"namespace {name}", remove, unless=others)
+        self.register_cleanup(f"namespace {name}", remove, unless=others)
         try:
             kubectl.run("create", "--filename=-", stdin=json.dumps(made), namespaced=False)
         except ClusterError as error:
             if "(AlreadyExists)" not in error.refusal:
                 raise
 
-    def _tell(self, message: dict[str, object]) -> None:
-        if self._reaper is None:
-            self._reaper = subprocess.Popen(
-                [sys.executable, "-P", reaper.__file__],
+    def _send(self, message: dict[str, object]) -> None:
+        if self._helper is None:
+            self._helper = subprocess.Popen(
+                helper_command("clean-up"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 text=True,
                 start_new_session=True,
             )
-        assert self._reaper.stdin is not None
-        self._reaper.stdin.write(json.dumps(message) + "\n")
-        self._reaper.stdin.flush()
+        assert self._helper.stdin is not None
+        self._helper.stdin.write(json.dumps(message) + "\n")
+        self._helper.stdin.flush()
 
 
 class ClusterBoot(Protocol):

@@ -11,15 +11,15 @@ from pytest_inferbench.deployment.kubernetes.kubectl import Manifest
 
 __all__ = [
     "Problem",
+    "describe_events",
+    "describe_events_about",
     "diagnose",
-    "happened",
     "host_addresses",
     "node_port",
     "ready_pods",
     "resize_problem",
     "rolled_out",
     "summary",
-    "told",
 ]
 
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
@@ -50,16 +50,16 @@ def diagnose(objects: Sequence[Manifest], events: Sequence[Manifest]) -> Problem
     for item in (*_of(objects, "Deployment"), *_of(objects, "ReplicaSet")):
         failure = _condition(item, "ReplicaFailure")
         # What is refused only for now (a service account that is being made) the cluster tries again by itself.
-        if failure.get("status") == "True" and re.search("exceeded quota|violates PodSecurity|denied", _said(failure)):
-            which = "a quota" if "exceeded quota" in _said(failure) else "a policy of the cluster"
+        if failure.get("status") == "True" and re.search("exceeded quota|violates PodSecurity|denied", _text(failure)):
+            which = "a quota" if "exceeded quota" in _text(failure) else "a policy of the cluster"
             return Problem(
-                message=f"{which} does not allow the pods of {item['metadata']['name']}: {_said(failure)}; change the "
+                message=f"{which} forbids the pods of {item['metadata']['name']}: {_text(failure)}; change the "
                 "overlay or this restriction"
             )
         progress = _condition(item, "Progressing")
         if progress.get("status") == "False" and progress.get("reason") == "ProgressDeadlineExceeded":
             late = next((pod["metadata"]["name"] for pod in pods if not _is_ready(pod)), None)
-            return Problem(message=f"the rollout made no progress for too long: {_said(progress)}", pod=late)
+            return Problem(message=f"the rollout made no progress for too long: {_text(progress)}", pod=late)
     return None
 
 
@@ -67,11 +67,13 @@ def summary(objects: Sequence[Manifest], events: Sequence[Manifest]) -> str:
     """Return one line: how many pods are ready, and the last thing that happened."""
     pods = _of(objects, "Pod")
     wanted = sum(int(item["spec"].get("replicas", 1)) for item in _of(objects, "Deployment"))
-    last = happened(events, objects)[-1:]
+    last = describe_events_about(events, objects)[-1:]
     return "; ".join([f"{sum(map(_is_ready, pods))} of {wanted} pods ready", *last])
 
 
-def happened(events: Sequence[Manifest], objects: Sequence[Manifest], *, warnings: bool = False) -> list[str]:
+def describe_events_about(
+    events: Sequence[Manifest], objects: Sequence[Manifest], *, warnings: bool = False
+) -> list[str]:
     """Return what happened to ``objects``, one line each, the latest last; ``warnings``: only what went wrong."""
     names = {(item["kind"], item["metadata"]["name"]) for item in objects}
     found = [
@@ -80,12 +82,12 @@ def happened(events: Sequence[Manifest], objects: Sequence[Manifest], *, warning
         if (event["involvedObject"].get("kind"), event["involvedObject"].get("name")) in names
         and not (warnings and event.get("type") != "Warning")
     ]
-    return told(found)
+    return describe_events(found)
 
 
-def told(events: Iterable[Manifest]) -> list[str]:
+def describe_events(events: Iterable[Manifest]) -> list[str]:
     """Return events as words, one line each, the latest last."""
-    return [f"{event.get('reason')}: {_said(event)}" for event in sorted(events, key=_when)]
+    return [f"{event.get('reason')}: {_text(event)}" for event in sorted(events, key=_when)]
 
 
 def ready_pods(pods: Iterable[Manifest]) -> list[str]:
@@ -96,7 +98,7 @@ def ready_pods(pods: Iterable[Manifest]) -> list[str]:
 def resize_problem(pod: Manifest) -> str:
     """Return why the node does not give a pod its new resources, after a colon; empty if it does not say."""
     found = (_condition(pod, kind) for kind in ("PodResizePending", "PodResizeInProgress"))
-    lines = [f"{condition.get('reason') or 'in progress'}, {_said(condition)}" for condition in found if condition]
+    lines = [f"{condition.get('reason') or 'in progress'}, {_text(condition)}" for condition in found if condition]
     return f": {lines[0]}" if lines else ""
 
 
@@ -119,15 +121,15 @@ def _of_pod(pod: Manifest, events: Sequence[Manifest]) -> Problem | None:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         # A cluster that grows says so; a node will come.
-        if any("TriggeredScaleUp" in line for line in happened(events, [pod])):
+        if any("TriggeredScaleUp" in line for line in describe_events_about(events, [pod])):
             return None
         return Problem(
-            message=f"no node accepts pod {name}: {_said(scheduled)}; lower the requests or replicas in the overlay, "
+            message=f"no node accepts pod {name}: {_text(scheduled)}; lower the requests or replicas in the overlay, "
             "or free resources on a node"
         )
     status = pod.get("status", {})
     if status.get("phase") == "Failed" and status.get("reason"):
-        return Problem(message=f"pod {name} was ended: {status['reason']}: {_said(status)}", pod=name)
+        return Problem(message=f"pod {name} was ended: {status['reason']}: {_text(status)}", pod=name)
     for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         if problem := _of_container(container, pod, events):
             return problem
@@ -139,17 +141,17 @@ def _of_container(container: Manifest, pod: Manifest, events: Sequence[Manifest]
     reason, name = waiting.get("reason"), pod["metadata"]["name"]
     if reason in _NO_IMAGE:
         # The event says what went wrong; the state, on the second attempt, only that there will be a third.
-        lines = [line for line in happened(events, [pod], warnings=True) if "pull" in line.lower()]
-        why = next((line for line in lines if "Back-off" not in line and "Error: " not in line), _said(waiting))
+        lines = [line for line in describe_events_about(events, [pod], warnings=True) if "pull" in line.lower()]
+        why = next((line for line in lines if "Back-off" not in line and "Error: " not in line), _text(waiting))
         return Problem(message=f"the image {container.get('image')} is not available ({reason}): {why}; {_LOAD_IMAGE}")
     if reason in _NO_CONTAINER:
-        return Problem(message=f"the container of pod {name} cannot be started ({reason}): {_said(waiting)}")
+        return Problem(message=f"the container of pod {name} cannot be started ({reason}): {_text(waiting)}")
     if reason == "CrashLoopBackOff":
         last: dict[str, Any] = container.get("lastState", {}).get("terminated") or {}
         how = f"exit status {last.get('exitCode', 'unknown')}"
         if last.get("reason") == "OOMKilled":
             how += ", out of memory: raise its memory limit"
-        lines = [line for line in happened(events, [pod], warnings=True) if line.startswith("Unhealthy")]
+        lines = [line for line in describe_events_about(events, [pod], warnings=True) if line.startswith("Unhealthy")]
         probe = f"; {lines[-1]}" if lines else ""
         return Problem(
             message=f"the container of pod {name} crashes repeatedly ({how}; {container.get('restartCount', 0)} "
@@ -180,7 +182,7 @@ def _of(objects: Sequence[Manifest], kind: str) -> list[Manifest]:
     return [item for item in objects if item["kind"] == kind]
 
 
-def _said(item: Manifest) -> str:
+def _text(item: Manifest) -> str:
     return " ".join(str(item.get("message") or "(no message)").split())
 
 

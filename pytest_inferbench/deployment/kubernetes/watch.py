@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_inferbench.deployment.kubernetes import in_container, state
+from pytest_inferbench.deployment.kubernetes import container_usage, state
 from pytest_inferbench.deployment.kubernetes.kubectl import ClusterError, Manifest
 from pytest_inferbench.deployment.kubernetes.session import ClusterBoot
 from pytest_inferbench.runs.usage import PodUsage
@@ -23,7 +23,7 @@ _READ_SECONDS = 10.0
 class _Look:
     pods: Mapping[str, Manifest]
     used: Mapping[str, Mapping[str, float | None]]
-    told: frozenset[tuple[str, int]]
+    events: frozenset[tuple[str, int]]
 
 
 class ClusterWatch:
@@ -38,8 +38,8 @@ class ClusterWatch:
         """Return what each pod used since, and what happened, one line each."""
         first, last = self._first, self._look()
         pods = tuple(_between(name, first, last) for name in sorted({**first.pods, **last.pods}))
-        new = [event for event in self._events if _identity(event) not in first.told]
-        return pods, tuple(state.told(new))
+        new = [event for event in self._events if _identity(event) not in first.events]
+        return pods, tuple(state.describe_events(new))
 
     def _look(self) -> _Look:
         try:
@@ -56,12 +56,10 @@ class ClusterWatch:
 
     def _read(self, pod: str) -> Mapping[str, float | None]:
         container, _ = self._service.entrance
-        program = Path(in_container.__file__).read_text(encoding="utf-8")
-        where = (pod, f"--container={container}", "--", "python3", "-c", program)
+        program = Path(container_usage.__file__).read_text(encoding="utf-8")
+        words = ("exec", pod, f"--container={container}", "--", "python3", "-c", program)
         try:
-            found: dict[str, float | None] = json.loads(
-                self._service.kubectl.run("exec", *where, "usage", timeout=_READ_SECONDS)
-            )
+            found: dict[str, float | None] = json.loads(self._service.kubectl.run(*words, timeout=_READ_SECONDS))
         except (ClusterError, ValueError):
             return {}
         return found

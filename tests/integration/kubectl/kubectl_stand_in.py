@@ -4,7 +4,8 @@
 ``$KUBECTL_STAND_IN`` names the folder. ``calls.jsonl`` gets every command line. ``scenario.json`` says how the
 cluster behaves: ``pod`` (the status of every pod that is made), ``deployment`` (the status of a Deployment),
 ``events``, ``node_port``, ``log``, ``version`` (of Kubernetes, major and minor), ``inside`` (what every program says
-that is run in a pod), ``refuse`` ({first words of a command: what it says on standard error}). ``objects.json`` is
+that is run in a pod), ``runs`` (True: such programs run on this machine), ``refuse`` ({first words of a command: what
+it says on standard error}). ``objects.json`` is
 what the cluster holds, ``overlay.json`` what every overlay renders to.
 """
 
@@ -229,10 +230,12 @@ def main(arguments: list[str]) -> None:
             refuse(f"the stand-in knows no {verb!r}")
     if verb == "port-forward":
         forward(rest[1])
+    if verb == "exec" and scenario.get("runs"):
+        os.execvp(sys.executable, [sys.executable, *rest[2:]])
     if verb == "exec" and "inside" in scenario:
         print(scenario["inside"], flush=True)
         if "--stdin" in options:
-            sys.stdin.read()  # on a leash
+            sys.stdin.read()  # its control pipe
 
 
 if __name__ == "__main__":

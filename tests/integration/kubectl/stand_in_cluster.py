@@ -84,7 +84,7 @@ class Cluster:
             found.append(words[at])
         return found
 
-    def service(self, *, boot_timeout: float = 20.0, **deployment: Any) -> KubernetesService:
+    def service(self, *, boot_timeout: float = 120.0, **deployment: Any) -> KubernetesService:
         table = {"kind": "kubernetes", "overlay": "overlay", **deployment}
         spec = DeploymentSpec.from_table(table, where="test")
         return KubernetesService(

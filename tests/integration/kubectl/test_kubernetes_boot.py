@@ -236,7 +236,7 @@ PULL = {
                     ]
                 },
             },
-            r"a quota does not allow the pods of sentiment-\S+: .*exceeded quota: small",
+            r"a quota forbids the pods of sentiment-\S+: .*exceeded quota: small",
         ),
     ],
     ids=["pull", "pull-again", "never-pull", "config", "crash", "memory", "unschedulable", "quota"],

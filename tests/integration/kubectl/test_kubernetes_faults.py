@@ -20,7 +20,7 @@ from pytest_inferbench import (
     SlowNetwork,
     Target,
 )
-from pytest_inferbench.deployment.disruptor import Course, DisruptedItsWay, objection
+from pytest_inferbench.deployment.disruptor import DisruptsItself, InjectedFault, objection
 from pytest_inferbench.errors import DeploymentError
 
 SHORT = 0.05
@@ -55,15 +55,15 @@ def name(service):
 
 
 def disrupt(service, disruption):
-    """Carry one out and return its course."""
-    course = Course(disruption)
-    asyncio.run(service.disrupt(course))
-    return course
+    """Carry one out and return its fault."""
+    fault = InjectedFault(disruption)
+    asyncio.run(service.disrupt(fault))
+    return fault
 
 
 def test_a_service_in_a_cluster_is_disrupted_its_way(service):
     """The disruptor hands over to it, and it has no objection to anything that one node allows."""
-    assert isinstance(service, DisruptedItsWay)
+    assert isinstance(service, DisruptsItself)
     for one in (KillWorker(at=1), Freeze(at=1), Restart(at=1), CpuPressure(at=1), DeletePod(at=1), SlowNetwork(at=1)):
         assert objection(service, one, Target("/classify")) == ""
 
@@ -73,10 +73,10 @@ def test_a_service_in_a_cluster_is_disrupted_its_way(service):
 )
 def test_a_pod_is_deleted_gracefully_or_by_force(cluster, service, name, forced, order):
     """The first ready pod is named; only by force is its grace period nought."""
-    course = disrupt(service, DeletePod(at=1, forced=forced))
+    fault = disrupt(service, DeletePod(at=1, forced=forced))
     assert orders(cluster) == [order.format(name, "--grace-period=0 --force")]
-    assert course.began_ns is not None
-    assert f"deleted {name}-0" in course.detail
+    assert fault.began_ns is not None
+    assert f"deleted {name}-0" in fault.detail
 
 
 def test_every_pod_is_deleted_by_one_order(cluster, service, name):
@@ -86,7 +86,7 @@ def test_every_pod_is_deleted_by_one_order(cluster, service, name):
 
 
 def test_more_pods_than_there_are_cannot_be_deleted(cluster, service):
-    """The course does not begin, and the error has both numbers."""
+    """The fault does not begin, and the error has both numbers."""
     with pytest.raises(DeploymentError, match="3 pods should be deleted, but only 2 are ready"):
         disrupt(service, DeletePod(at=1, pods=3))
     assert orders(cluster) == []
@@ -97,11 +97,11 @@ def test_more_pods_than_there_are_cannot_be_deleted(cluster, service):
 )
 def test_workers_are_killed_inside_their_containers_pod_by_pod(cluster, service, name, workers, given):
     """As many as wanted, from the first pod on; the program is told the port and how many."""
-    course = disrupt(service, KillWorker(at=1, workers=workers))
+    fault = disrupt(service, KillWorker(at=1, workers=workers))
     told = {order.split()[2].removeprefix(f"{name}-"): order.split()[-4:] for order in orders(cluster)}
     assert told == {pod: ["kill", "3000", number, "0.0"] for pod, number in given.items()}
     assert all("--container=service -- python3 -c" in order for order in orders(cluster))
-    assert course.detail.startswith(f"SIGKILL to pid 7 in {name}-0")
+    assert fault.detail.startswith(f"SIGKILL to pid 7 in {name}-0")
 
 
 def test_more_workers_than_the_pods_have_cannot_be_killed(cluster, service):
@@ -111,12 +111,12 @@ def test_more_workers_than_the_pods_have_cannot_be_killed(cluster, service):
     assert orders(cluster) == []
 
 
-def test_a_frozen_worker_is_let_go_by_the_end_of_its_leash(cluster, service):
-    """The program inside knows the duration, and ends with its input: the course lasts as long as it was to."""
-    course = disrupt(service, Freeze(at=1, duration=SHORT))
+def test_a_frozen_worker_continues_when_the_control_pipe_closes(cluster, service):
+    """The program inside knows the duration, and ends with its input: the fault lasts as long as it was to."""
+    fault = disrupt(service, Freeze(at=1, duration=SHORT))
     (order,) = orders(cluster)
     assert order.endswith(f" freeze 3000 1 {SHORT}")
-    assert course.began_ns is not None
+    assert fault.began_ns is not None
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,30 @@ def test_pressure_is_made_inside_the_first_pod(cluster, service, name, disruptio
     disrupt(service, disruption)
     assert [" ".join(order.split()[-3:]) for order in orders(cluster)] == words
     assert all(order.startswith(f"exec --stdin {name}-0 ") for order in orders(cluster))
+
+
+def test_the_program_runs_in_the_pod_and_ends_with_its_control_pipe(cluster, service, name):
+    """The program comes whole through standard input: it takes the memory, says so, and ends before its time."""
+    cluster.plays(runs=True)
+
+    async def cut_short():
+        fault = InjectedFault(MemoryPressure(at=1, duration=600, amount="1MiB"))
+        task = asyncio.create_task(service.disrupt(fault))
+        while fault.began_ns is None:
+            await asyncio.sleep(0.01)
+            assert not task.done() or task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return fault
+
+    assert asyncio.run(cut_short()).detail == f"1 x memory inside {name}-0"
+
+
+def test_what_the_program_in_the_pod_refuses_is_the_error(cluster, service, name):
+    """The program that really runs finds nobody who listens on the port, and its message is the error."""
+    cluster.plays(runs=True)
+    with pytest.raises(DeploymentError, match=f"inside pod {name}-0: 1 workers should be disrupted, but only 0 were"):
+        disrupt(service, KillWorker(at=1))
 
 
 def test_a_container_without_python_is_told_with_the_way_out(cluster, service):
@@ -155,10 +179,10 @@ def test_pressure_beyond_the_limit_of_the_container_is_told(cluster, service, na
 
 
 def test_a_restart_is_a_rollout_of_the_deployment_under_test(cluster, service, name):
-    """The Deployment of this boot is named with its group, and the course lasts until every replica is new."""
-    course = disrupt(service, Restart(at=1))
+    """The Deployment of this boot is named with its group, and the fault lasts until every replica is new."""
+    fault = disrupt(service, Restart(at=1))
     assert orders(cluster) == [f"rollout restart Deployment.apps/{name}"]
-    assert "every pod replaced" in course.detail
+    assert "every pod replaced" in fault.detail
 
 
 def test_scaling_is_undone(cluster, service, name):
@@ -167,15 +191,15 @@ def test_scaling_is_undone(cluster, service, name):
     assert orders(cluster) == [f"scale Deployment.apps/{name} --replicas={n}" for n in (0, 2)]
 
 
-def test_a_course_that_is_cancelled_is_undone(cluster, service, name):
+def test_a_fault_that_is_cancelled_is_undone(cluster, service, name):
     """The run ends before the duration: the replicas are asked for again at once."""
 
     async def cut_short():
-        course = Course(Scale(at=1, replicas=1, duration=60))
-        task = asyncio.create_task(service.disrupt(course))
+        fault = InjectedFault(Scale(at=1, replicas=1, duration=60))
+        task = asyncio.create_task(service.disrupt(fault))
         for _ in range(1000):
             await asyncio.sleep(0.01)
-            if course.began_ns is not None:
+            if fault.began_ns is not None:
                 break
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -205,7 +205,7 @@ def test_a_measurement_judges_its_curve() -> None:
 
 
 def test_a_curve_without_a_reference_is_no_baseline() -> None:
-    """Neither where there is nothing, nor where what is stored has no sizes; and INVALID where the examiner failed."""
+    """Neither where nothing, nor where no sizes are stored; and INVALID where the measurement failed."""
     alone = measurement(runs=tuple(side(linear)))
     assert alone.curve_has_not_regressed().outcome is Outcome.NO_BASELINE
     old = judged(linear, runs=tuple(replace(one, sizes=None) for one in side(linear))).curve_has_not_regressed()

@@ -216,7 +216,7 @@ def test_a_measurement_answers_with_a_verdict() -> None:
 
 
 def test_a_disruption_that_did_not_come_about_is_invalid_and_no_error() -> None:
-    """The examiner's failure is told as a verdict, not as an exception from the figures that are missing."""
+    """A failed measurement is a verdict, not as an exception from the figures that are missing."""
     undone = (replace(kill(5)[0], began_ns=None, ended_ns=None),)
     found = measurement(runs=(disrupted(calm()),), events=(undone,), findings=(INVALID,))
     assert found.survives(Resilience(max_failed=0), slo=PROMISE).outcome is Outcome.INVALID

@@ -65,7 +65,7 @@ def test_more_noise_hides_more() -> None:
 
 
 def test_a_side_that_is_slower_is_seen_as_false_alarms() -> None:
-    """If "itself" is 30 % slower, the draws that keep the sides as they are convict it."""
+    """If "itself" is 30 % slower, the draws that keep both roles as they are find it REGRESSED."""
     found = self_check(runs(6, 0.1), runs(6, 0.13), repeats=3, rng=np.random.default_rng(1))
     assert found is not None
     assert found.false_alarms > 0

@@ -29,11 +29,6 @@ def _slo(outcome: Outcome) -> SloCheck:
     return SloCheck("p95", outcome, 0.21, (0.20, 0.23), 0.25, 2000, 5)
 
 
-def test_outcome_values_are_their_names() -> None:
-    """Reports and stored files write the name."""
-    assert all(outcome.value == outcome.name for outcome in Outcome)
-
-
 @pytest.mark.parametrize(
     ("outcomes", "worst"),
     [
@@ -67,9 +62,8 @@ def test_a_missing_baseline_fails_where_it_is_not_allowed() -> None:
 
 def test_the_explanation_starts_with_outcome_metric_and_figures() -> None:
     """The first line alone says what happened, to what, by how much."""
-    first = repr(_regression(1.2)).splitlines()[0]
-    assert first.startswith("REGRESSED: p")
-    assert "20." in first or "19." in first
+    first = repr(_regression(1.2, noise=0)).splitlines()[0]
+    assert first.startswith("REGRESSED: p50 20.0% slower (+20.0% to +20.0%), margin 5.0%")
     assert SUBJECT in first
 
 
@@ -129,7 +123,7 @@ def test_a_verdict_on_nothing_needs_an_outcome() -> None:
 
 
 def test_a_regression_that_is_being_recorded_passes_and_says_so() -> None:
-    """Under --update-baselines the difference is shown and accepted; a failed examiner is not, nor a missed SLO."""
+    """Under --update-baselines the difference is shown and accepted; a failed measurement is not, nor a missed SLO."""
     slower = compare_family([[0.1] * 100] * 5, [[0.2] * 100] * 5, metrics=("p50",))
     verdict = Verdict.of("regression", "steady", slower, recording=True)
     assert verdict.outcome is Outcome.REGRESSED

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_inferbench.loadgen.pacing import closed_loop, exact_event_loop, open_loop
-from pytest_inferbench.loadgen.recorder import Answer, Record
+from pytest_inferbench.loadgen.recorder import Answer, Recorder
 from pytest_inferbench.runs.run import Failure
 
 MS = 1_000_000
@@ -63,34 +63,34 @@ class World:
         finally:
             self.loop.close()
 
-    def open(self, offsets_ms: list[float], drain_ns: int = 10 * S, send=None) -> tuple[Record, np.ndarray]:
-        record = Record(len(offsets_ms))
+    def open(self, offsets_ms: list[float], drain_ns: int = 10 * S, send=None) -> tuple[Recorder, np.ndarray]:
+        recorder = Recorder(len(offsets_ms))
         due = (np.array(offsets_ms) * MS).astype(np.int64) + self.now()
-        self.run(open_loop(send or self.send, record, due, drain_ns=drain_ns, clock=self.now))
-        return record, due
+        self.run(open_loop(send or self.send, recorder, due, drain_ns=drain_ns, clock=self.now))
+        return recorder, due
 
 
 def test_each_request_leaves_when_it_is_due():
     """Issue instants are the schedule's, to a microsecond of float rounding, whatever the gaps."""
-    record, due = World(lambda i: MS).open([0, 0.1, 0.1, 7, 7.3, 2000])
-    assert np.all(record.issued_ns - due >= 0)
-    assert np.all(record.issued_ns - due < 1000)
-    assert np.all(record.completed_ns - due >= MS)
+    recorder, due = World(lambda i: MS).open([0, 0.1, 0.1, 7, 7.3, 2000])
+    assert np.all(recorder.issued_ns - due >= 0)
+    assert np.all(recorder.issued_ns - due < 1000)
+    assert np.all(recorder.completed_ns - due >= MS)
 
 
 def test_a_slow_service_delays_no_request():
     """Open loop: with every answer 5 s away, all requests still leave on time and overlap."""
     world = World(lambda i: 5 * S)
-    record, due = world.open([10.0 * i for i in range(50)])
-    assert np.all(record.issued_ns - due < 1000)
+    recorder, due = world.open([10.0 * i for i in range(50)])
+    assert np.all(recorder.issued_ns - due < 1000)
     assert world.most_in_flight == 50
 
 
 def test_a_burst_larger_than_a_batch_is_issued_whole():
     """A hundred requests due at once are all issued at that instant."""
-    record, due = World(lambda i: MS).open([3.0] * 100)
-    assert np.all(record.issued_ns - due < 1000)
-    assert record.count_issued == record.count_completed == 100
+    recorder, due = World(lambda i: MS).open([3.0] * 100)
+    assert np.all(recorder.issued_ns - due < 1000)
+    assert recorder.count_issued == recorder.count_completed == 100
 
 
 def test_answers_are_read_while_a_backlog_is_issued():
@@ -109,8 +109,8 @@ def test_a_late_generator_says_so():
             world.loop.clock.now_ns += S
         return await world.send(i)
 
-    record, due = world.open([0, 400, 1500], send=hold_up)
-    delays = record.issued_ns - due
+    recorder, due = world.open([0, 400, 1500], send=hold_up)
+    delays = recorder.issued_ns - due
     assert delays[0] < 1000
     assert 600 * MS <= delays[1] < 601 * MS
     assert delays[2] < 1000
@@ -120,9 +120,9 @@ def test_the_drain_ends_when_it_should():
     """What has no answer when the drain ends is unfinished; what came before is kept; nobody waits longer."""
     world = World(lambda i: [MS, 3 * S, 100 * S][i])
     start = world.now()
-    record, _ = world.open([0, 1000, 1000], drain_ns=5 * S)
-    assert record.failure.tolist() == [Failure.NONE, Failure.NONE, Failure.UNFINISHED]
-    assert (record.completed_ns[2], record.status[2]) == (-1, 0)
+    recorder, _ = world.open([0, 1000, 1000], drain_ns=5 * S)
+    assert recorder.failure.tolist() == [Failure.NONE, Failure.NONE, Failure.UNFINISHED]
+    assert (recorder.completed_ns[2], recorder.status[2]) == (-1, 0)
     assert 6 * S <= world.now() - start < 6 * S + MS
 
 
@@ -134,9 +134,9 @@ def test_what_cannot_be_issued_before_the_drain_ends_is_unissued():
         world.loop.clock.now_ns += 60 * S
         return await world.send(i)
 
-    record, _ = world.open([0, 400, 1500], drain_ns=5 * S, send=hold_up)
-    assert record.issued_ns.tolist()[1:] == [-1, -1]
-    assert record.failure.tolist()[1:] == [Failure.UNISSUED, Failure.UNISSUED]
+    recorder, _ = world.open([0, 400, 1500], drain_ns=5 * S, send=hold_up)
+    assert recorder.issued_ns.tolist()[1:] == [-1, -1]
+    assert recorder.failure.tolist()[1:] == [Failure.UNISSUED, Failure.UNISSUED]
 
 
 def test_a_defect_of_the_client_ends_the_run():
@@ -156,20 +156,20 @@ def test_a_defect_of_the_client_ends_the_run():
 def test_a_closed_loop_has_so_many_users(users):
     """Never more requests in flight than users, each request once, and in order."""
     world = World(lambda i: (i % 3 + 1) * MS)
-    record = Record(20)
-    world.run(closed_loop(world.send, record, users, clock=world.now))
+    recorder = Recorder(20)
+    world.run(closed_loop(world.send, recorder, users, clock=world.now))
     assert world.most_in_flight == min(users, 20)
-    assert record.count_completed == 20
-    assert np.all(np.diff(record.issued_ns) >= 0)
-    assert not record.failure.any()
+    assert recorder.count_completed == 20
+    assert np.all(np.diff(recorder.issued_ns) >= 0)
+    assert not recorder.failure.any()
 
 
 def test_an_empty_schedule_ends_at_once():
     """No requests, nothing to wait for."""
     world = World(lambda i: MS)
     start = world.now()
-    record, _ = world.open([])
-    assert len(record) == 0
+    recorder, _ = world.open([])
+    assert len(recorder) == 0
     assert world.now() == start
 
 
@@ -191,3 +191,13 @@ def test_timers_are_not_rounded_to_milliseconds(monkeypatch):
         loop.close()
     assert asked
     assert all(0 < timeout <= 0.0003 for timeout in asked)
+
+
+def test_a_closed_loop_stops_issuing_at_its_limit():
+    """No request leaves later than the limit after the start; the rest stays unissued, what was issued is finished."""
+    world = World(lambda i: 10 * MS)
+    recorder = Recorder(20)
+    start = world.now()
+    world.run(closed_loop(world.send, recorder, 2, limit_ns=25 * MS, clock=world.now))
+    assert recorder.issued_ns[:6].tolist() == [start + at * MS for at in (0, 0, 10, 10, 20, 20)]
+    assert recorder.failure.tolist() == [Failure.NONE] * 6 + [Failure.UNISSUED] * 14

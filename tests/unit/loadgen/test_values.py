@@ -1,4 +1,4 @@
-"""Payloads, the record, the wire and Server-Timing: what goes in comes out."""
+"""Payloads, the recorder, messages and Server-Timing: what goes in comes out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.loadgen.messages import Message, receive, send
 from pytest_inferbench.loadgen.payloads import Bodies, ContentKind, serialize
-from pytest_inferbench.loadgen.recorder import MAX_METRICS, Answer, Record
+from pytest_inferbench.loadgen.recorder import MAX_METRICS, Answer, Recorder
 from pytest_inferbench.loadgen.server_timing import parse_server_timing
 from pytest_inferbench.runs.run import Failure
 
@@ -60,34 +60,40 @@ def test_equal_bodies_are_kept_once():
 def test_a_request_costs_few_bytes():
     """Everything kept per request, worker and result together, stays under 200 bytes with four timing metrics."""
     n = 1000
-    record = Record(n)
+    recorder = Recorder(n)
     for i in range(n):
-        record.issue(i, i)
-        record.finish(i, Answer(i, 200, Failure.NONE, "queue;dur=1,tokenize;dur=1,infer;dur=1,batch;desc=1"))
-    kept = [record.issued_ns, record.completed_ns, record.status, record.failure, *record.server_timing.values()]
+        recorder.issue(i, i)
+        recorder.finish(i, Answer(i, 200, Failure.NONE, "queue;dur=1,tokenize;dur=1,infer;dur=1,batch;desc=1"))
+    kept = [
+        recorder.issued_ns,
+        recorder.completed_ns,
+        recorder.status,
+        recorder.failure,
+        *recorder.server_timing.values(),
+    ]
     offsets, scheduled = 8, 8
     assert offsets + scheduled + sum(a.itemsize for a in kept) + serialize([None]).index.itemsize <= 100
 
 
 def test_what_is_told_of_a_run_under_way():
     """Of the issued requests: answered ones count with their latency, waiting ones with their age, none before any."""
-    record = Record(6)
+    recorder = Recorder(6)
     due = np.array([0, 10, 20, 30, 40, 50], np.int64)
-    assert record.lately(due, 0) == {}
+    assert recorder.recent_figures(due, 0) == {}
     for i, (issued, completed) in enumerate([(0, 4), (12, 15), (20, None), (31, 39), (40, None)]):
-        record.issue(i, issued)
+        recorder.issue(i, issued)
         if completed is not None:
-            record.finish(i, Answer(completed, 200, Failure.NONE))
-    assert record.lately(due, 100) == {"p50_ns": 9, "p95_ns": 80, "delay_ns": 2}
+            recorder.finish(i, Answer(completed, 200, Failure.NONE))
+    assert recorder.recent_figures(due, 100) == {"p50_ns": 9, "p95_ns": 80, "delay_ns": 2}
 
 
 def test_the_latest_thousand_requests_are_told_of():
     """What lies further back does not hide what goes on now."""
-    record, due = Record(3000), np.arange(3000, dtype=np.int64)
+    recorder, due = Recorder(3000), np.arange(3000, dtype=np.int64)
     for i in range(3000):
-        record.issue(i, i)
-        record.finish(i, Answer(i + (7 if i >= 2000 else 99), 200, Failure.NONE))
-    assert record.lately(due, 5000) == {"p50_ns": 7, "p95_ns": 7, "delay_ns": 0}
+        recorder.issue(i, i)
+        recorder.finish(i, Answer(i + (7 if i >= 2000 else 99), 200, Failure.NONE))
+    assert recorder.recent_figures(due, 5000) == {"p50_ns": 7, "p95_ns": 7, "delay_ns": 0}
 
 
 @pytest.mark.parametrize(
@@ -137,21 +143,21 @@ def test_a_torn_message_is_not_a_message():
 
 def test_a_record_starts_with_nothing_done():
     """Until something happens, every request is unissued, with no instant and status 0."""
-    record = Record(3)
-    record.issue(1, 7)
-    assert record.failure.tolist() == [Failure.UNISSUED, Failure.UNFINISHED, Failure.UNISSUED]
-    assert record.issued_ns.tolist() == [-1, 7, -1]
-    assert record.completed_ns.tolist() == [-1, -1, -1]
-    record.finish(1, Answer(9, 503, Failure.STATUS, "queue;dur=2"))
-    assert (record.count_issued, record.count_completed, record.count_failed) == (1, 1, 1)
-    assert record.server_timing["queue"].tolist()[1] == 2
-    assert np.isnan(record.server_timing["queue"][[0, 2]]).all()
+    recorder = Recorder(3)
+    recorder.issue(1, 7)
+    assert recorder.failure.tolist() == [Failure.UNISSUED, Failure.UNFINISHED, Failure.UNISSUED]
+    assert recorder.issued_ns.tolist() == [-1, 7, -1]
+    assert recorder.completed_ns.tolist() == [-1, -1, -1]
+    recorder.finish(1, Answer(9, 503, Failure.STATUS, "queue;dur=2"))
+    assert (recorder.count_issued, recorder.count_completed, recorder.count_failed) == (1, 1, 1)
+    assert recorder.server_timing["queue"].tolist()[1] == 2
+    assert np.isnan(recorder.server_timing["queue"][[0, 2]]).all()
 
 
 def test_invented_metric_names_do_not_exhaust_memory():
     """A service that names a new metric per request fills a bounded number of columns."""
-    record = Record(100)
+    recorder = Recorder(100)
     for i in range(100):
-        record.issue(i, i)
-        record.finish(i, Answer(i, 200, Failure.NONE, f"metric{i};dur=1"))
-    assert len(record.server_timing) == MAX_METRICS
+        recorder.issue(i, i)
+        recorder.finish(i, Answer(i, 200, Failure.NONE, f"metric{i};dur=1"))
+    assert len(recorder.server_timing) == MAX_METRICS

@@ -51,12 +51,15 @@ def test_giving_back_what_is_not_held_does_nothing(path: Path) -> None:
 
 
 def test_whoever_waits_can_tell_for_whom(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The holder's process, folder and time are readable by others."""
+    """The holder's process, folder and time are readable by others for as long as it holds the lock, and no longer."""
     monkeypatch.chdir(path.parent)
     one = MachineLock(path)
     assert one.try_acquire()
+    assert one.try_acquire()
+    one.release()
     assert MachineLock(path).holder().startswith(f"pid {os.getpid()} in {Path.cwd()}, since ")
     one.release()
+    assert MachineLock(path).holder() == "another session"
 
 
 @pytest.mark.parametrize("note", [None, "", "{", "[]", "3", json.dumps({"pid": 3}), "\x00"])

@@ -42,7 +42,7 @@ def test_what_is_written_is_what_was_given(tmp_path: Path) -> None:
     write_result(path, records, settings=SETTINGS)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text)["measurements"] == records
-    assert json.loads(text)["settings"] == SETTINGS
+    assert json.loads(text)["settings"] == {**SETTINGS, "confidence": 1 - 2 * SETTINGS["alpha"]}
     assert "größer" in text
     assert "test_ü" in text
     assert text.endswith("}\n")
@@ -62,3 +62,9 @@ def test_a_path_that_cannot_be_written_is_an_error_of_the_file_system(tmp_path: 
     (tmp_path / "occupied").write_text("")
     with pytest.raises(OSError, match="occupied"):
         write_result(tmp_path / "occupied" / "result.json", [], settings=SETTINGS)
+
+
+def test_the_level_of_the_intervals_follows_from_alpha() -> None:
+    """The settings state the level of all two-sided intervals, without a rounding error in the file."""
+    assert result([], settings={**SETTINGS, "alpha": 0.05})["settings"]["confidence"] == 0.9
+    assert result([], settings={**SETTINGS, "alpha": 0.01})["settings"]["confidence"] == 0.98

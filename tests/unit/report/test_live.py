@@ -81,7 +81,7 @@ def test_a_new_boot_replaces_the_old_one() -> None:
 def test_no_kind_of_event_is_without_words() -> None:
     """Every event of progress has its text."""
     filled = {"str": "words", "int": 3, "float": 3.0, "bool": True, "float | None": 3.0}
-    for kind in get_args(events.ProgressEvent):
+    for kind in get_args(events.Event):
         event = kind(**{name: filled[str(annotation)] for name, annotation in kind.__annotations__.items()})
         text = after_booting(event)
         assert isinstance(text, str), kind

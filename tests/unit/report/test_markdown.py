@@ -12,7 +12,7 @@ import pytest
 from pytest_inferbench.judgement.measurement import Measurement, Reference
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.slo import SLO
-from pytest_inferbench.report.annotations import Failure, annotation
+from pytest_inferbench.report.annotations import FailedTest, annotation
 from pytest_inferbench.report.junit import properties
 from pytest_inferbench.report.markdown import markdown
 from pytest_inferbench.report.record import measurement_record, verdict_record
@@ -144,7 +144,7 @@ def test_every_outcome_has_a_meaning_and_a_tone() -> None:
 
 def test_an_annotation_escapes_what_ends_a_command() -> None:
     """Line breaks and percents of the message, and colons and commas of a property, arrive as they are."""
-    failure = Failure(
+    failure = FailedTest(
         test="test_x[a,b:c]", path=PurePosixPath("/repo/sub/t.py"), line=7, message="REGRESSED: 5%\nmore, or less"
     )
     assert annotation(failure, workspace=PurePosixPath("/repo")) == (
@@ -163,3 +163,10 @@ def test_properties_of_two_measurements_of_one_test_have_names_of_their_own() ->
     assert len(names) == len(set(names))
     assert "inferbench.steady.optimized#2.p50" in names
     assert dict(found)["inferbench.steady.optimized.regression#2"] == "REGRESSED"
+
+
+def test_the_level_of_the_intervals_is_stated_once() -> None:
+    """The document states the level that follows from alpha, also where the folded parts are omitted."""
+    assert markdown([slower(), slower()], alpha=0.01).count("Intervals are two-sided at 98 %") == 1
+    assert "Intervals are two-sided at 90 %" in markdown([slower()] * 3000)
+    assert "Intervals" not in markdown([])

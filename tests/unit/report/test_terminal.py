@@ -240,5 +240,23 @@ def test_a_capacity_stands_with_its_interval_and_its_slo() -> None:
         "boots": [60.0, 62.4],
         "probes": [{}] * 9,
     }
-    (line,) = [text(line) for line in summary([], [found])]
+    line, _ = [text(line) for line in summary([], [found])]
     assert line == "capacity optimized: 61.2/s (58.0 to 64.5) under p95 250 ms, error_rate 1.0%; 2 boots, 9 runs"
+
+
+@pytest.mark.parametrize(("alpha", "level"), [(0.05, "90"), (0.01, "98"), (0.025, "95")])
+def test_the_level_of_the_intervals_is_stated_once(alpha: float, level: str) -> None:
+    """The summary states the level that follows from alpha, once for all measurements and capacities."""
+    shown = [text(line) for line in summary([record(compared()), record(measurement())], alpha=alpha)]
+    stated = [line for line in shown if line.startswith("Intervals")]
+    assert stated == [f"Intervals are two-sided at {level} % (1 − 2·alpha)."]
+    assert not any("Intervals" in text(line) for line in summary([], alpha=alpha))
+
+
+def test_intervals_of_checks_that_share_alpha_are_said_to_be_wider() -> None:
+    """Under interim looks a comparison has less than alpha: its interval is not one of the stated level."""
+    found = record(compared())
+    for check in found["reference"]["comparisons"]:
+        check["alpha"] = 0.02
+    (stated,) = [line for line in lines([found]) if line.startswith("Intervals")]
+    assert stated.endswith("(1 − 2·alpha); wider where interim looks or size classes share alpha.")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pytest_inferbench.stats.matched import unqueued_log_ratio
 from pytest_inferbench.stats.quantiles import log_ratio, quantile, samples_needed, smooth_quantiles
+from pytest_inferbench.stats.unqueued import unqueued_log_ratio
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.9, 0.95, 0.99, 1.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_inferbench.stats.proportions import clopper_pearson, holm
-from pytest_inferbench.stats.trend import backlog
+from pytest_inferbench.stats.trend import saturation
 
 
 def _queue(rng: np.random.Generator, n: int, utilisation: float, cv: float = 1.0) -> np.ndarray:
@@ -19,8 +19,8 @@ def _queue(rng: np.random.Generator, n: int, utilisation: float, cv: float = 1.0
 def test_a_saturated_queue_rises_and_a_bursty_one_does_not() -> None:
     """Arrivals at 1.5 times the capacity always show; CV 3 at utilisation 0.7 shows in at most 2 % of runs."""
     rng = np.random.default_rng(4)
-    saturated = [backlog(_queue(rng, 400, 1.5)).rising for _ in range(100)]
-    bursty = [backlog(_queue(rng, 400, 0.7, 3.0)).rising for _ in range(300)]
+    saturated = [saturation(_queue(rng, 400, 1.5)).rising for _ in range(100)]
+    bursty = [saturation(_queue(rng, 400, 0.7, 3.0)).rising for _ in range(300)]
     assert np.mean(saturated) > 0.97
     assert np.mean(bursty) <= 0.02
 
@@ -28,10 +28,10 @@ def test_a_saturated_queue_rises_and_a_bursty_one_does_not() -> None:
 def test_drift_constants_and_failures_are_not_saturation() -> None:
     """A 10 % drift, constant latencies, short runs and runs of failures are not called rising."""
     rng = np.random.default_rng(5)
-    assert not backlog(rng.gamma(4, 1, 400) * np.linspace(1, 1.1, 400)).rising
-    assert not backlog(np.ones(400)).rising
-    assert not backlog(np.arange(1.0, 20.0)).rising
-    assert not backlog(np.full(400, np.inf)).rising
+    assert not saturation(rng.gamma(4, 1, 400) * np.linspace(1, 1.1, 400)).rising
+    assert not saturation(np.ones(400)).rising
+    assert not saturation(np.arange(1.0, 20.0)).rising
+    assert not saturation(np.full(400, np.inf)).rising
 
 
 def test_clopper_pearson_is_exact() -> None:

@@ -85,9 +85,9 @@ def test_sizes_and_the_cost_curve_come_back(store: BaselineStore) -> None:
 
 def test_the_pace_of_the_machine_comes_back(store: BaselineStore) -> None:
     """Beside each run, in microseconds, and never 0; absent where it was not measured."""
-    made = (replace(run(), pace_ns=21_345_600), replace(run(), pace_ns=1), run())
+    made = (replace(run(), calibration_ns=21_345_600), replace(run(), calibration_ns=1), run())
     store.update(replace(baseline(), runs=made), **KEY)
-    assert [found.pace_ns for found in store.load(**KEY)["steady"].runs] == [21_346_000, 1000, None]
+    assert [found.calibration_ns for found in store.load(**KEY)["steady"].runs] == [21_346_000, 1000, None]
 
 
 def test_a_file_of_version_1_is_read_and_becomes_one_of_this_version(store: BaselineStore) -> None:
@@ -299,9 +299,9 @@ def test_the_document_that_the_hostile_ones_are_made_of_is_fine(store: BaselineS
         lambda d: run_of(d).update(size=[1, -1]),
         lambda d: run_of(d).update(size=[1, 10**12]),
         lambda d: run_of(d).update(size=None),
-        lambda d: run_of(d).update(pace_us=0),
-        lambda d: run_of(d).update(pace_us=1.5),
-        lambda d: run_of(d).update(pace_us=10**13),
+        lambda d: run_of(d).update(calibration_us=0),
+        lambda d: run_of(d).update(calibration_us=1.5),
+        lambda d: run_of(d).update(calibration_us=10**13),
         lambda d: entry_of(d).update(curve=[]),
         lambda d: entry_of(d).update(curve={"slope": float("inf")}),
         lambda d: run_of(d).update(server_timing_us=[]),

@@ -1,10 +1,10 @@
-"""What a stored baseline says of unchanged code on a machine that others slow down, with and without its pace.
+"""What a stored baseline says of unchanged code on a machine that others slow down, with and without its speed.
 
-    python benchmarks/studies/machine_pace.py [--boots 5] [--rate 20] [--duration 8]
+    python benchmarks/studies/machine_speed.py [--boots 5] [--rate 20] [--duration 8]
 
 measures the shipped service under `optimized` while the machine is quiet, as a baseline is recorded; then again, and
 then beside one and two processes that compute all the time, which stand for neighbours on the host. Each series is
-held against the first one as a stored baseline is, by runs that know the machine's pace and by the same without it.
+held against the first one as a stored baseline is, by runs that know the machine's speed and by the same without it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.events import Booting
 from pytest_inferbench.harness.trial import Load, LoadOptions, System, run_trial
-from pytest_inferbench.judgement.machine_drift import drift
+from pytest_inferbench.judgement.machine_drift import machine_drift
 from pytest_inferbench.judgement.measurement import Reference
 from pytest_inferbench.machine.lock import MachineLock
 from pytest_inferbench.machine.probe import describe_environment
@@ -77,9 +77,9 @@ async def series(load: Load, side: System, boots: int, neighbours: int) -> tuple
 
 
 def judged(measurement: Measurement, reference: tuple[Run, ...], metric: str) -> tuple[str, str, str]:
-    """Return ratio, outcome without the pace, and outcome with it."""
+    """Return ratio, outcome without the speed, and outcome with it."""
     known = replace(measurement, reference=Reference(label="baseline", runs=reference, stored=True))
-    unknown = replace(known, runs=tuple(replace(run, pace_ns=None) for run in known.runs))
+    unknown = replace(known, runs=tuple(replace(run, calibration_ns=None) for run in known.runs))
     without, informed = (m.has_not_regressed(metrics=[metric]).checks[0] for m in (unknown, known))
     low, high = informed.interval
     return f"{informed.ratio:.2f} ({low:.2f} to {high:.2f})", str(without.outcome), str(informed.outcome)
@@ -119,9 +119,9 @@ def main() -> None:
     rows = []
     for name in others:
         measurement = Measurement(workload=load.workload, profile=side.name, runs=found[name], environment=environment)
-        moved = drift(found[recorded], found[name], alpha=0.05)
-        pace = "" if moved is None else f"{moved.ratio:.2f} ({moved.interval[0]:.2f} to {moved.interval[1]:.2f})"
-        rows += [[name, pace, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
+        moved = machine_drift(found[recorded], found[name], alpha=0.05)
+        speed = "" if moved is None else f"{moved.ratio:.2f} ({moved.interval[0]:.2f} to {moved.interval[1]:.2f})"
+        rows += [[name, speed, metric, *judged(measurement, found[recorded], metric)] for metric in METRICS]
     told = f"{options.boots} boots per series, {options.rate:g} requests/s for {options.duration:g} s"
     print(f"\n{environment.cpu}, {environment.cpus} CPUs. {told}.\n")
     table(

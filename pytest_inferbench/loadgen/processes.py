@@ -26,28 +26,28 @@ async def drive(work: Work, generators: int, report: Callable[[int, Mapping[str,
     jobs = split(work, generators)
 
     def listener(k: int) -> Callable[[Message], None]:
-        def hear(message: Message) -> None:
+        def receive_report(message: Message) -> None:
             loop.call_soon_threadsafe(report, k, message.facts)
 
-        return hear
+        return receive_report
 
     workers: list[WorkerProcess] = []
     # Threads of our own: a busy loop delays nothing, and the default executor may be full of the caller's work.
-    talkers = ThreadPoolExecutor(len(jobs), "inferbench-loadgen")
+    threads = ThreadPoolExecutor(len(jobs), "inferbench-loadgen")
     try:
         for _ in jobs:
             workers.append(WorkerProcess())
         pairs = zip(workers, jobs, strict=True)
-        await asyncio.gather(*(loop.run_in_executor(talkers, worker.prepare, job) for worker, job in pairs))
-        # A generator alone chooses for itself: no word that comes late can then spoil its start.
+        await asyncio.gather(*(loop.run_in_executor(threads, worker.prepare, job) for worker, job in pairs))
+        # A generator alone chooses for itself: a message that comes late cannot spoil its start then.
         start_ns = None if len(jobs) == 1 else time.monotonic_ns() + _LEAD_NS
         results = await asyncio.gather(
-            *(loop.run_in_executor(talkers, w.go, start_ns, listener(k)) for k, w in enumerate(workers))
+            *(loop.run_in_executor(threads, w.go, start_ns, listener(k)) for k, w in enumerate(workers))
         )
     finally:
         for worker in workers:
             worker.end()  # which ends the conversations too
-        talkers.shutdown()
+        threads.shutdown()
         for worker in workers:
             worker.close()
     return merge(results)
