@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the process that reports needs no numpy
 
 __all__ = ["SCHEMA_PATH", "SCHEMA_VERSION", "result", "write_result"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("result.schema.json")
 
 

@@ -44,7 +44,7 @@ def test_the_schema_is_closed() -> None:
     """A key that the schema does not know is refused, so that the schema stays the truth about the result."""
     schema = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
     result = {
-        "schema_version": 1,
+        "schema_version": 2,
         "pytest_inferbench": "0",
         "created": "2026-01-01T00:00:00+00:00",
         "settings": {
