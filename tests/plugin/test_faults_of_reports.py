@@ -63,7 +63,7 @@ def test_what_a_fixture_measured_has_the_verdicts_of_its_test(bench: Bench) -> N
             return await steady.measure(inference_service)
 
         async def test_later(measured):
-            assert measured.meets(SLO(p95="10s"))
+            assert measured.meets(SLO(p50="10s"))
         """
     )
     session = bench.run()
