@@ -59,6 +59,19 @@ async def _warm_already(*args: object) -> tuple[Finding, ...]:
 CALM = Procedure(warm_up=_warm_already, examine=lambda run: (), measure_speed=lambda: 1_000_000)
 
 
+#: The same for sessions in other processes, as a conftest of theirs.
+CALM_CONFTEST = """
+from pytest_inferbench.harness.trial import Procedure
+from pytest_inferbench.plugin.session import PROCEDURE
+
+async def warm_already(*args):
+    return ()
+
+def pytest_configure(config):
+    config.stash[PROCEDURE] = Procedure(warm_up=warm_already, examine=lambda run: (), measure_speed=lambda: 1_000_000)
+"""
+
+
 @dataclass(slots=True)
 class Surroundings:
     """A plugin of the inner session, for sessions in this process: what surrounds the load in each trial.

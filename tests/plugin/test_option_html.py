@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from pytest_inferbench.report.json_result import SCHEMA_PATH
-from tests.plugin.conftest import ONE_MEASUREMENT, Bench
+from tests.plugin.conftest import CALM_CONFTEST, ONE_MEASUREMENT, Bench
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
@@ -65,6 +65,7 @@ def report(bench: Bench, made: dict[str, str]) -> Path:
         path.write_text(made["page"], encoding="utf-8")
         return path
     bench.configure(profiles={"baseline": {"delay": 0.1}, "slow": {"delay": 0.2}}, duration="2s")
+    bench.pytester.makeconftest(CALM_CONFTEST)
     bench.pytester.makepyfile(GATED)
     session = bench.run("-n1", "--profile=slow", "--against=baseline", f"--inferbench-html={path}", repeats=2)
     session.result.assert_outcomes(failed=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import ONE_MEASUREMENT, Bench
+from tests.plugin.conftest import CALM_CONFTEST, ONE_MEASUREMENT, Bench
 
 GATED = """
 from pytest_inferbench import SLO
@@ -71,7 +71,7 @@ def test_a_failure_is_marked_at_the_line_of_the_assert(
     """In GitHub Actions the explanation stands beside the assert, with a path as the repository has it."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(bench.path.parent))
-    # A worker examines runs as for users: slow answers keep them valid on a machine with other work.
+    bench.pytester.makeconftest(CALM_CONFTEST)
     bench.configure(profiles={"baseline": {"delay": 0.1}})
     bench.pytester.makepyfile(GATED)
     session = bench.run(*processes)
