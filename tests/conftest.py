@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytest_plugins = ["pytester"]
 
-#: Fixtures that cost seconds and serve many tests: with pytest-xdist's ``--dist loadgroup`` those tests run in one
-#: process, so that each of these is made once. All others go wherever a process is free.
-_SHARED = {"tiny_cache": "service", "served": "service", "made": "html report"}
+#: Files whose tests share fixtures that cost many seconds (a model, a booted service, a report), and the name of the
+#: group: with pytest-xdist's ``--dist loadgroup`` they run in one process. Every other test runs wherever one is free.
+_GROUPS = {
+    "tests/service/test_service_bento.py": "service",
+    "tests/service/test_service_fuzz.py": "service",
+    "tests/service/test_service_http.py": "service",
+    "tests/service/test_service_model.py": "service",
+    "tests/plugin/test_option_html.py": "report",
+}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests that share a costly fixture."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        group = next((group for fixture, group in _SHARED.items() if fixture in names), "")
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Group by file: pytest-xdist's own groups are part of a node id, which pytest 9.2 does not let it change."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _GROUPS.get(nodeid.partition("::")[0], nodeid)
+
+    return Groups(config, log)
