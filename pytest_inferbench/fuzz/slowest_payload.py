@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_inferbench.errors import ValidationError
+from pytest_inferbench.errors import ConfigurationError, ValidationError
 from pytest_inferbench.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
@@ -104,8 +104,13 @@ def find_slowest_payload(
     are off here, whatever the user's profile says; ``--hypothesis-seed`` works, and with a ``key`` its database does.
     Raises ValidationError if the control itself cannot be answered in time.
     """
-    from hypothesis import HealthCheck, Verbosity, find, settings
-    from hypothesis.errors import NoSuchExample
+    try:
+        from hypothesis import HealthCheck, Verbosity, find, settings
+        from hypothesis.errors import NoSuchExample
+    except ImportError:
+        raise ConfigurationError(
+            "find_slowest_payload needs Hypothesis; run: pip install 'pytest-inferbench[fuzz]'"
+        ) from None
 
     limit = parse_seconds(within, what="find_slowest_payload(within=...)")
     replayer = PayloadTrial(measure, limit=limit, control=control)

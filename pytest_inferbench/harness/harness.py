@@ -12,7 +12,7 @@ from functools import partial
 from pytest_inferbench.events import Booting, Waiting
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.history import History, Pair, PairLog
-from pytest_inferbench.harness.results import CapacityFound, Measured, Observer
+from pytest_inferbench.harness.results import CapacityFound, Measured, Observer, Recorded
 from pytest_inferbench.harness.resuming import load_capacity, load_pairs, resume_name, store_capacity, store_pairs
 from pytest_inferbench.harness.stored_reference import read_reference, record_baseline
 from pytest_inferbench.harness.systems import Systems
@@ -293,6 +293,7 @@ class Harness:
                     selfcheck=checked,
                     alpha=self.policy.alpha,
                 )
+                self.observe(Recorded(test=test, profile=name))
         return measurement
 
 

@@ -9,7 +9,7 @@ from pytest_inferbench.events import Event
 from pytest_inferbench.harness.capacity import Capacity
 from pytest_inferbench.judgement.measurement import Measurement
 
-__all__ = ["CapacityFound", "Measured", "Observer"]
+__all__ = ["CapacityFound", "Measured", "Observer", "Recorded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,4 +28,12 @@ class CapacityFound:
     capacity: Capacity
 
 
-Observer = Callable[[Event | Measured | CapacityFound], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The runs of ``test`` under ``profile`` are stored as its baseline."""
+
+    test: str
+    profile: str
+
+
+Observer = Callable[[Event | Measured | CapacityFound | Recorded], None]

@@ -34,6 +34,8 @@ def read_reference(
     if stored is None:
         others = [name for name in store.machines(profile=profile, test=test) if name != machine]
         elsewhere = f" (there is one for {', '.join(others)}: another machine)" if others else ""
+        if policy.updating:
+            return None, f"there was no baseline of {test} under profile {profile} on {machine}; this becomes the first"
         return None, f"no baseline of {test} under profile {profile} on {machine}{elsewhere}; {record}"
     if stored.workload != workload.identity:
         return None, f"the stored baseline is of another workload ({dict(stored.workload)}); {record}"

@@ -145,15 +145,16 @@ async def run_trial(
                 async with disruptor.armed():
                     with measured_resources(root) as meter:
                         run = await _issue(generator, load.workload.process, schedule, bodies)
-                findings += steps.examine(run) + _undone(disruptor.events())
+                found = steps.examine(run)
+                findings += tuple(_with_log(finding, service) for finding in found) + _undone(disruptor.events())
             except LoadError as error:
                 # The load generator failed: the measurement is void, and says why; the other runs' figures remain.
                 run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
                 findings += (_lost(error),)
         resources = meter.resources
         if watch is not None and resources is not None:
-            pods, told = await asyncio.to_thread(watch.end)
-            resources = replace(resources, pods=pods, events=told)
+            pods, cluster_events = await asyncio.to_thread(watch.end)
+            resources = replace(resources, pods=pods, events=cluster_events)
         run = replace(run, resources=resources, sizes=sizes)
         if not service.alive:
             findings += (_died(service),)
@@ -224,12 +225,22 @@ def _undone(events: tuple[DisruptionEvent, ...]) -> tuple[Finding, ...]:
     )
 
 
+def _with_log(finding: Finding, service: Deployment) -> Finding:
+    """Return a finding that no good answer came with the end of the service's log, which is gone after the session."""
+    if finding.rule != "died":
+        return finding
+    return replace(finding, message=f"{finding.message}; the end of its log: {_last_lines(service)}")
+
+
+def _last_lines(service: Deployment) -> str:
+    return " | ".join(service.log_tail().splitlines()[-3:])
+
+
 def _died(service: Deployment) -> Finding:
     return Finding(
         rule="died",
         kind="service",
-        message="the service's process ended during the run; the end of its log: "
-        + " | ".join(service.log_tail().splitlines()[-3:]),
+        message=f"the service's process ended during the run; the end of its log: {_last_lines(service)}",
         value=0.0,
         limit=1.0,
         recommendation="what it died of stands in its log",

@@ -40,8 +40,10 @@ def change(metric: str, ratio: float, low: float, high: float, *, difference: fl
     ``low`` and ``high`` are the ends for ``ratio``; for the error rate those for ``difference``.
     """
     if metric == "error_rate":
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return f"{difference:+.2%} points (unbounded)"
         return f"{difference:+.2%} points ({low:+.2%} to {high:+.2%})"
-    if low <= 0 and high == math.inf:
+    if math.isnan(ratio) or (low <= 0 and high == math.inf):
         return "unknown"
     if low == high and ratio in (0, math.inf) and metric != "throughput":
         return f"{'now' if ratio else 'no longer'} among the failed requests"

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.estimate import PERCENTILES, Estimate, estimate
@@ -64,11 +64,24 @@ class SLO:
         samples, count = _read(runs)
         if "throughput" in self.limits and any(sample.run is None for sample in samples):
             raise ValidationError("throughput needs Run objects: latencies alone do not say when answers came back")
-        return tuple(_check(samples, count, metric, limit, alpha) for metric, limit in self.limits.items())
+        return _Checks(_check(samples, count, metric, limit, alpha) for metric, limit in self.limits.items())
 
     def __repr__(self) -> str:
         given = ((f.name, getattr(self, f.name)) for f in fields(self))
         return f"SLO({', '.join(f'{name}={value!r}' for name, value in given if value is not None)})"
+
+
+class _Checks(tuple["SloCheck", ...]):
+    """One check per objective. A tuple that holds anything is true: here that would pass whatever was MISSED."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> NoReturn:
+        found = ", ".join(f"{check.metric} {check.outcome}" for check in self)
+        raise TypeError(
+            f"the checks of an SLO have no truth value ({found}); look at their outcomes "
+            "(`assert all(check.outcome is Outcome.MET for check in slo.check(runs))`)"
+        )
 
 
 def _read(runs: Runs) -> tuple[tuple[Sample, ...], int]:

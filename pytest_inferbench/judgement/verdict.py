@@ -59,7 +59,7 @@ class Verdict:
         recording: bool = False,
     ) -> Verdict:
         """Return the verdict on ``checks``: their worst outcome, or ``outcome`` where that is known otherwise."""
-        if outcome is None and not checks:
+        if outcome is None and len(checks) == 0:
             raise ValidationError(f"a verdict on {subject} needs checks, or the outcome that stands in for them")
         worst = outcome if outcome is not None else Outcome.worst(check.outcome for check in checks)
         return cls(kind, subject, tuple(checks), worst, tuple(reasons), strict, allow_missing, recording)
@@ -99,7 +99,7 @@ def describe(check: Comparison | SloCheck) -> str:
             f"{bound(check.metric, check.limit)}; n = {check.n} in {count(check.runs, 'run')}"
         )
     before, after = figure(check.metric, check.reference), figure(check.metric, check.candidate)
-    if check.metric == "error_rate":
+    if check.metric == "error_rate" or math.isnan(check.ratio):
         moved = _moved(check)
     else:
         moved = f"x{_ratio(check.ratio)} ({_ratio(low)} to {_ratio(high)})"

@@ -27,6 +27,7 @@ class Reporting:
         self._records: list[dict[str, Any]] = []
         self._capacities: list[dict[str, Any]] = []
         self._failures: list[FailedTest] = []
+        self._recorded: list[str] = []
         self._rerun: set[tuple[str, int]] = set()
         self._trouble: list[str] = []
         self._written: list[Path] = []
@@ -44,6 +45,7 @@ class Reporting:
         taken = getattr(report, "inferbench", {})
         self._records.extend(taken.get("measurements", ()))
         self._capacities.extend(taken.get("capacities", ()))
+        self._recorded.extend(taken.get("recorded", ()))
         self._trouble.extend(taken.get("trouble", ()))
         self._notes.extend(note for note in taken.get("notes", ()) if note not in self._notes)
         if report.failed and hasattr(report, "inferbench"):
@@ -148,8 +150,11 @@ class Reporting:
                 terminalreporter.write(span.text, **({span.style: True} if span.style else {}))
             terminalreporter.line("")
         settings = self._config.stash[SESSION].settings
-        if settings.update_baselines:
-            terminalreporter.line(f"baselines recorded in {settings.storage}")
+        if settings.update_baselines and self._recorded:
+            number = f"{len(self._recorded)} baseline{'s' if len(self._recorded) > 1 else ''}"
+            terminalreporter.line(f"{number} recorded in {settings.storage}")
+        elif settings.update_baselines:
+            terminalreporter.write_line("no baseline was recorded: no measurement was valid", yellow=True)
         start = self._config.invocation_params.dir
         for path in self._written:
             shown = path.relative_to(start) if path.is_relative_to(start) else path

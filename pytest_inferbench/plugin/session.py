@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_inferbench.events import Event
     from pytest_inferbench.harness.harness import Harness
     from pytest_inferbench.harness.history import History
-    from pytest_inferbench.harness.results import CapacityFound, Measured
+    from pytest_inferbench.harness.results import CapacityFound, Measured, Recorded
     from pytest_inferbench.harness.systems import Systems
     from pytest_inferbench.harness.trial import Procedure
     from pytest_inferbench.judgement.measurement import Measurement
@@ -44,6 +44,7 @@ class Taken:
     capacities: list[dict[str, Any]] = field(default_factory=list)
     properties: list[tuple[str, object]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -57,7 +58,7 @@ class InferbenchSession:
         self.collected: frozenset[str] = frozenset()
         self._settings: Settings | None = None
         self._harness: Harness | None = None
-        self._complete: list[Measured | CapacityFound] = []
+        self._complete: list[Measured | CapacityFound | Recorded] = []
         self._systems: Systems | None = None
         self._history: History | None = None
         self._resume_cache: ResumeCache | None = None
@@ -111,7 +112,7 @@ class InferbenchSession:
             taken.notes.append(problem)
         if not complete:
             return taken
-        from pytest_inferbench.harness.results import Measured
+        from pytest_inferbench.harness.results import Measured, Recorded
         from pytest_inferbench.report.junit import properties
         from pytest_inferbench.report.record import capacity_record, measurement_record
 
@@ -121,6 +122,8 @@ class InferbenchSession:
                     beside = self._first_profile(event.test, event.measurement)
                     record = measurement_record(event.test, event.measurement, raw=self.settings.raw, beside=beside)
                     taken.measurements.append(record)
+                elif isinstance(event, Recorded):
+                    taken.recorded.append(f"{event.test} under {event.profile}")
                 else:
                     taken.capacities.append(capacity_record(event.test, event.capacity))
             except Exception as error:  # noqa: BLE001  # whatever it is, it must not become the test's
@@ -226,9 +229,9 @@ class InferbenchSession:
         except OSError:
             return None
 
-    def _observe(self, event: Event | Measured | CapacityFound) -> None:
+    def _observe(self, event: Event | Measured | CapacityFound | Recorded) -> None:
         from pytest_inferbench.events import Booting, Drained, Progress, Ready, WarmingUp
-        from pytest_inferbench.harness.results import CapacityFound, Measured
+        from pytest_inferbench.harness.results import CapacityFound, Measured, Recorded
 
         match event:
             case Booting():
@@ -247,7 +250,7 @@ class InferbenchSession:
                     self._remember(_WARM_UP_KEY, profile, warming)
                 if duration > 0:  # a closed loop has no length of its own, that could be taken off
                     self._remember(_OVERHEAD_KEY, profile, time.monotonic() - began - duration - warming)
-        if isinstance(event, Measured | CapacityFound):
+        if isinstance(event, Measured | CapacityFound | Recorded):
             self._complete.append(event)
             self._display.clear()
         else:

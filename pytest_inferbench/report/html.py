@@ -125,7 +125,7 @@ def _measurement(name: str, record: Record) -> Record:
             }
             for label, system in systems.values()
         ],
-        "change": _change_of_p95(reference),
+        "change": _change(record),
         "others": [] if reference is None else [_check(check) for check in reference["comparisons"]],
         "findings": grouped(record["findings"]),
         "ended": record["ended"],
@@ -164,10 +164,13 @@ def _check(check: Record) -> Record:
     }
 
 
-def _change_of_p95(reference: Record | None) -> str:
-    if reference is None:
-        return "no reference"
-    return next((change(check) for check in reference["comparisons"] if check["metric"] == "p95"), "not compared")
+def _change(record: Record) -> str:
+    """Return the change that decided the measurement's verdict on a regression; without one, that of p95."""
+    for verdict in record["verdicts"]:
+        if verdict["kind"] == "regression" and verdict["checks"]:
+            return in_words(verdict)
+    compared = () if record["reference"] is None else record["reference"]["comparisons"]
+    return next((f"p95 {change(check)}" for check in compared if check["metric"] == "p95"), "not compared")
 
 
 def _ablation(table: Record) -> Record:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_inferbench.judgement import phrases
 from pytest_inferbench.report.wording import ablation, confidence, figure, grouped, ratio
 from pytest_inferbench.units import format_fraction, format_seconds
 
@@ -259,7 +260,7 @@ def _shorten(check: Record) -> str:
     if "ratio" not in check:
         return str(check["text"]).partition(";")[0]
     figures = str(check["text"]).partition(", margin")[0]
-    whole = f"{figures}, {check['pairs']} pairs"
+    whole = f"{figures}, {phrases.count(check['pairs'], 'pair')}"
     return whole if len(whole) <= _CHECK else figures
 
 

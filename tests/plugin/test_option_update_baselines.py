@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from tests.plugin.conftest import Bench
+from tests.plugin.conftest import CALM, Bench, Surroundings
+from tests.unit.examples import INVALID
 
 GATED = """
 async def test_gated(inference_service, steady):
@@ -19,7 +21,7 @@ def test_the_life_of_a_baseline(bench: Bench) -> None:
     bench.pytester.makepyfile(GATED)
     first = bench.run("--update-baselines", repeats=2)
     first.result.assert_outcomes(passed=1)
-    first.result.stdout.fnmatch_lines(["baselines recorded in *baselines"])
+    first.result.stdout.fnmatch_lines(["*NO_BASELINE *there was no baseline of*", "1 baseline recorded in *baselines"])
     assert first.verdicts == ["NO_BASELINE"]
     assert bench.baselines == ["baseline/test_the_life_of_a_baseline.py--test_gated.json"]
 
@@ -43,6 +45,16 @@ def test_the_life_of_a_baseline(bench: Bench) -> None:
     meant = bench.run("--update-baselines", repeats=2)
     assert _stored(bench) != before
     assert meant.measurements[0]["reference"] is not None
+
+
+def test_what_was_not_recorded_is_not_said_to_be(bench: Bench, surroundings: Surroundings) -> None:
+    """An invalid measurement writes nothing, and the last lines say so."""
+    surroundings.procedure = replace(CALM, examine=lambda run: (INVALID,))
+    bench.pytester.makepyfile(GATED)
+    session = bench.run("--update-baselines")
+    assert bench.baselines == []
+    assert " recorded in " not in session.output
+    session.result.stdout.fnmatch_lines(["no baseline was recorded: no measurement was valid"])
 
 
 def _stored(bench: Bench) -> str:

@@ -203,3 +203,11 @@ def test_a_bad_alpha_is_refused() -> None:
     """A level of one half or more bounds nothing."""
     with pytest.raises(ValidationError, match="alpha"):
         SLO(p50="1s").check([_run()], alpha=0.5)
+
+
+def test_the_checks_of_an_slo_have_no_truth_value() -> None:
+    """A tuple that holds a MISSED check would be true: an assert of it must not pass."""
+    checks = SLO(p50="1ms").check([np.full(100, 90.0)] * 3)
+    assert [check.outcome for check in checks] == [Outcome.MISSED]
+    with pytest.raises(TypeError, match="p50 MISSED"):
+        assert checks
