@@ -12,6 +12,7 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.estimate import PERCENTILES, Estimate, estimate
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.pairing import Runs, Sample, read_runs
+from pytest_inferbench.judgement.validity import died
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.units import parse_fraction, parse_rate, parse_seconds
 
@@ -130,6 +131,11 @@ def _check(samples: Sequence[Sample], count: int, metric: str, limit: float, alp
         within, beyond = low >= limit, high < limit
     outcome = Outcome.MET if within else Outcome.MISSED if beyond else Outcome.UNCERTAIN
     reasons = found.doubts
+    dead = sum(sample.run is not None and died(sample.run) for sample in samples)
+    if outcome is Outcome.UNCERTAIN and metric != "throughput" and found.value > limit and 2 * dead > len(samples):
+        # Failures that follow one another count as few. That a service ended is not a matter of few or many.
+        ended = f"no good answer came after some instant in {dead} of {len(samples)} runs"
+        return SloCheck(metric, Outcome.MISSED, found.value, found.interval, limit, found.n, count, (ended,))
     if outcome is Outcome.UNCERTAIN and not reasons:
         reasons = (_straddles(found, metric, limit, alpha),)
     return SloCheck(metric, outcome, found.value, found.interval, limit, found.n, count, reasons)

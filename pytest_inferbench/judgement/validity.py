@@ -13,7 +13,7 @@ from pytest_inferbench.stats.quantiles import quantile
 from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.units import format_seconds
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "died", "examine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +102,27 @@ def _issue_delay(run: Run, limits: Mapping[float, float], floor: float) -> Findi
     return None
 
 
-def _died(run: Run, least: int) -> Finding | None:
+def died(run: Run, least: int = 10) -> bool:
+    """Return whether no good answer came any more, although ``least`` requests or more (and one in twenty) were due."""
+    return _after_the_last_answer(run) >= max(least, math.ceil(len(run) / 20))
+
+
+def _after_the_last_answer(run: Run) -> int:
     # Not "the last requests failed": an overloaded service still answers the first ones when the drain ends.
     good = ~run.failed
     last = int(run.completed_ns[good].max()) if good.any() else -1
     # Nor what was never sent: no service can answer that.
-    tail = int(((run.issued_ns >= 0) & ((run.scheduled_ns > last) | ~good.any())).sum())
-    if tail < max(least, math.ceil(len(run) / 20)):
+    return int(((run.issued_ns >= 0) & ((run.scheduled_ns > last) | ~good.any())).sum())
+
+
+def _died(run: Run, least: int) -> Finding | None:
+    if not died(run, least):
         return None
+    tail, good = _after_the_last_answer(run), ~run.failed
     if not good.any():
         message = f"all {tail} requests failed ({_causes(run)})"
     else:
-        at = (last - run.scheduled_ns[0]) / 1e9
+        at = (int(run.completed_ns[good].max()) - run.scheduled_ns[0]) / 1e9
         message = f"no good answer came after {at:.1f} s, although {tail} more requests were due ({_causes(run)})"
     return Finding("died", "service", message, tail, least, "see the end of the service's log")
 

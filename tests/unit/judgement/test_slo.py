@@ -11,6 +11,7 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.slo import SLO, SloCheck
 from pytest_inferbench.runs.run import Run
+from tests.unit.examples import run
 
 
 def _run(seed: int = 0, *, n: int = 400, rate: float = 40.0, scale: float = 0.05, failed: int = 0) -> Run:
@@ -211,3 +212,18 @@ def test_the_checks_of_an_slo_have_no_truth_value() -> None:
     assert [check.outcome for check in checks] == [Outcome.MISSED]
     with pytest.raises(TypeError, match="p50 MISSED"):
         assert checks
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_service_that_died_in_its_runs_misses_its_limits(count: int) -> None:
+    """Failures at the end of every run are one event each, but that the service was gone leaves nothing to doubt."""
+    dead = [run(seed=seed, n=82, failed=43) for seed in range(count)]
+    checks = SLO(p95="1s", error_rate="1%").check(dead)
+    assert [check.outcome for check in checks] == [Outcome.MISSED, Outcome.MISSED]
+
+
+def test_a_service_that_died_once_in_five_runs_is_not_known_to_miss_its_limit() -> None:
+    """One boot of five that ended early says that something is wrong, not how often."""
+    runs = [run(seed=seed, n=400, failed=100 * (seed == 0)) for seed in range(5)]
+    (check,) = SLO(error_rate="1%").check(runs)
+    assert check.outcome is Outcome.UNCERTAIN
