@@ -93,6 +93,9 @@ def _by_share(runs: Sequence[NDArray[np.float64]], p: float, alpha: float) -> tu
     above = _first(n + 1, many)
     high = math.inf if below == 0 else float(ordered[n - below])
     low = 0.0 if above > n else float(ordered[n - above])
+    # Below the quickest request every run agrees: there all requests count as independent.
+    if share**n <= alpha:
+        low = max(low, float(ordered[0]))
     return low, high, effective
 
 

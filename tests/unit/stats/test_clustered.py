@@ -137,3 +137,13 @@ def test_a_single_run_is_cut_into_five_stretches() -> None:
     assert stretches([run[0], run[0]])[1] is run[0]
     assert len(stretches([np.arange(3.0)])) == 3
     assert percentile_bounds([np.array([1.0])], 0.95, 0.05).high == math.inf
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_no_percentile_lies_below_the_quickest_request(count: int) -> None:
+    """However much slow requests cluster: a limit that every single request of every run exceeded is exceeded."""
+    rng = np.random.default_rng(3)
+    runs = [0.1 + np.where(np.arange(80) < 40, 5.0, 0.0) + rng.exponential(0.01, 80) for _ in range(count)]
+    found = percentile_bounds(runs, 0.5, 0.05)
+    assert found.low >= min(run.min() for run in runs)
+    assert percentile_bounds([np.full(30, np.inf)] * count, 0.95, 0.05).low == np.inf
