@@ -239,7 +239,7 @@ class Harness:
         """Return the seeds that a stored baseline has runs of, if this session's are among them."""
         if stored is None or self.policy.updating:
             return ()
-        seeds = tuple(run.seed for run in stored.runs if run.seed is not None)
+        seeds = tuple(run.seed for run in stored.runs)
         return seeds if self.sampling.seed in seeds else ()
 
     def _finish(

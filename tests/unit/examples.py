@@ -23,6 +23,17 @@ ENVIRONMENT = Environment(
     packages={"numpy": "2.1.0"},
     revision="abc123",
 )
+#: What a result says of the session's settings.
+SETTINGS: dict[str, Any] = {
+    "profiles": ["optimized"],
+    "against": None,
+    "repeats": 5,
+    "duration": 10.0,
+    "budget": None,
+    "seed": 0,
+    "alpha": 0.05,
+    "strict": False,
+}
 STEADY = Workload("steady", Poisson(40), 10.0)
 INVALID = Finding("issue-delay", "invalid", "it left 80 ms late", 0.8, 0.25, "lower the rate")
 SERVICE = Finding("died", "service", "every one of the last 40 requests failed", 40, 10, "see the log")

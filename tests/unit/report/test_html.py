@@ -16,18 +16,8 @@ from pytest_inferbench.report.figure import COLOURS, cut, short_seconds
 from pytest_inferbench.report.html import html
 from pytest_inferbench.report.latencies import raw_run, without_raw
 from pytest_inferbench.report.record import measurement_record, verdict_record
-from tests.unit.examples import INVALID, SERVICE, measurement, run, runs
+from tests.unit.examples import INVALID, SERVICE, SETTINGS, measurement, run, runs
 
-SETTINGS: dict[str, Any] = {
-    "profiles": ["optimized"],
-    "against": None,
-    "repeats": 5,
-    "duration": 10.0,
-    "budget": None,
-    "seed": 0,
-    "alpha": 0.05,
-    "strict": False,
-}
 VOID = {"meta", "link", "br", "path", "use", "rect", "line"}
 
 

@@ -11,18 +11,10 @@ import pytest
 
 from pytest_inferbench.report.json_result import SCHEMA_PATH, SCHEMA_VERSION, result, write_result
 from pytest_inferbench.report.record import measurement_record
+from tests.unit.examples import SETTINGS as DEFAULTS
 from tests.unit.examples import measurement
 
-SETTINGS = {
-    "profiles": ["größer"],
-    "against": None,
-    "repeats": 5,
-    "duration": 10.0,
-    "budget": None,
-    "seed": 0,
-    "alpha": 0.05,
-    "strict": False,
-}
+SETTINGS = {**DEFAULTS, "profiles": ["größer"]}
 
 
 def test_the_document_says_what_it_is() -> None:

@@ -18,18 +18,7 @@ from pytest_inferbench.report.json_result import SCHEMA_PATH, result
 from pytest_inferbench.report.markdown import markdown
 from pytest_inferbench.report.record import measurement_record, verdict_record
 from pytest_inferbench.runs.run import Failure
-from tests.unit.examples import INVALID, SERVICE, measurement, run, runs
-
-SETTINGS = {
-    "profiles": ["optimized"],
-    "against": None,
-    "repeats": 5,
-    "duration": 10.0,
-    "budget": None,
-    "seed": 0,
-    "alpha": 0.05,
-    "strict": False,
-}
+from tests.unit.examples import INVALID, SERVICE, SETTINGS, measurement, run, runs
 
 
 def record(found: Measurement) -> dict[str, Any]:
