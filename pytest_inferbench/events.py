@@ -14,6 +14,7 @@ __all__ = [
     "Probed",
     "Progress",
     "Ready",
+    "TurnBegan",
     "Waiting",
     "WarmingUp",
 ]
@@ -56,6 +57,18 @@ class WarmingUp:
     """Warm-up requests are being sent; ``requests`` so far."""
 
     requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnBegan:
+    """Both systems of a pair are ready, and ``turn`` of ``turns`` of this one begins; ``number`` of ``total`` runs."""
+
+    workload: str
+    profile: str
+    number: int
+    total: int
+    turn: int
+    turns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,5 +117,5 @@ class Probed:
     error_rate: float
 
 
-Event = Waiting | Booting | BootProgress | Ready | WarmingUp | Progress | Drained | Probed
+Event = Waiting | Booting | BootProgress | Ready | WarmingUp | TurnBegan | Progress | Drained | Probed
 Observer = Callable[[Event], None]

@@ -111,12 +111,16 @@ class DeploymentSpec:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A resolved profile. ``runtime`` and ``service`` are the service's own to validate."""
+    """A resolved profile. ``runtime`` and ``service`` are the service's own to validate.
+
+    ``turns``: whether it may be up, and be loaded in turns, beside another system that it is compared with.
+    """
 
     name: str
     runtime: Mapping[str, object] = field(default_factory=dict)
     service: Mapping[str, object] = field(default_factory=dict)
     deployment: DeploymentSpec = field(default_factory=DeploymentSpec)
+    turns: bool = True
 
     def to_json(self) -> str:
         """Return what the service is handed in ``INFERBENCH_PROFILE``."""
@@ -140,6 +144,7 @@ def resolve_profile(name: str, tables: Mapping[str, object], *, where: str) -> P
     """Resolve one profile: its own keys win over those of the profile it extends, table by table."""
     merged: dict[str, dict[str, object]] = {table: {} for table in _TABLES}
     chain: list[str] = []
+    turns: bool | None = None
     current: str | None = name
     while current is not None:
         if current not in tables:
@@ -157,8 +162,14 @@ def resolve_profile(name: str, tables: Mapping[str, object], *, where: str) -> P
         for key, value in table.items():
             if key == "extends":
                 continue
+            if key == "turns":
+                if not isinstance(value, bool):
+                    raise ConfigurationError(f"{place}.turns: expected true or false, got {value!r}")
+                turns = value if turns is None else turns
+                continue
             if key not in merged:
-                raise ConfigurationError(f"{place}: unknown key {key!r}{did_you_mean(key, ('extends', *_TABLES))}")
+                known = ("extends", "turns", *_TABLES)
+                raise ConfigurationError(f"{place}: unknown key {key!r}{did_you_mean(key, known)}")
             if not isinstance(value, Mapping):
                 raise ConfigurationError(f"{place}.{key}: expected a table, got {value!r}")
             merged[key] = {**value, **merged[key]}
@@ -167,7 +178,7 @@ def resolve_profile(name: str, tables: Mapping[str, object], *, where: str) -> P
             raise ConfigurationError(f"{place}.extends: expected the name of a profile, got {parent!r}")
         current = parent
     deployment = DeploymentSpec.from_table(merged["deployment"], where=f"{where}: profiles.{name}.deployment")
-    return Profile(name, merged["runtime"], merged["service"], deployment)
+    return Profile(name, merged["runtime"], merged["service"], deployment, turns is not False)
 
 
 def _word(table: Mapping[str, object], key: str, where: str) -> str | None:

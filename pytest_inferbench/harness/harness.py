@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +25,13 @@ from pytest_inferbench.harness.trial import (
     Trial,
     require_possible,
     run_trial,
+)
+from pytest_inferbench.harness.turns import (
+    Alternation,
+    DoesNotFit,
+    describe_alternation,
+    run_pair_in_turns,
+    why_whole_runs,
 )
 from pytest_inferbench.judgement.measurement import Measurement, Policy, Reference
 from pytest_inferbench.judgement.selfcheck import self_check
@@ -88,7 +95,8 @@ class Harness:
         """Measure ``load`` under ``profile``, and the reference in between if it is one of this session.
 
         Each run has its own boot and its own seed; both systems of a pair share the seed, hence the schedule and
-        the payloads. The order alternates (ABBA), so that a drift of the machine falls on both.
+        the payloads. Where both can be up they are loaded in turns; else the order alternates (ABBA), so
+        that a drift of the machine falls on both.
         """
         test = self.history.test
         candidate, other = self.systems.under_test(profile), self.systems.reference(profile)
@@ -117,9 +125,10 @@ class Harness:
             log.adopt([pair for pair in kept if pair.valid][: plan.most])
             resumed = len(log.pairs)
         keep = partial(store_pairs, self.resume_cache, log.pairs, name)
+        alternation = Alternation(self._why_whole_runs(load, candidate, other))
         await self._acquire()
         try:
-            stop = await self._trials(plan, log, load, candidate, other, stored, keep)
+            stop = await self._trials(plan, log, load, candidate, other, stored, keep, alternation)
         finally:
             self.lock.release()
         pairs = tuple(log.pairs)
@@ -132,7 +141,8 @@ class Harness:
             trials = [pair.reference for pair in pairs if pair.reference is not None]
             events = tuple(trial.events for trial in trials) if load.disruptions else ()
             stored = Reference(label=_label(other), runs=tuple(trial.run for trial in trials), events=events)
-        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not)
+        notes = describe_alternation(alternation, pairs) if other is not None else ()
+        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not, notes)
 
     async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
@@ -204,6 +214,7 @@ class Harness:
         other: System | None,
         stored: Reference | None,
         keep: Callable[[], None],
+        alternation: Alternation,
     ) -> Stop:
         """Run pairs until the plan ends, adding to ``log``; ``keep`` is called after each."""
         systems = {"candidate": candidate} if other is None else {"reference": other, "candidate": candidate}
@@ -222,18 +233,26 @@ class Harness:
                 if stop is not None:
                     return stop
             seed = log.next_seed(self.sampling.seed, seeds)
-            trials: dict[str, Trial] = {}
-            for role in systems if len(pairs) % 2 == 0 else reversed(systems):
-                system = systems[role]
-                number = len(pairs) * len(systems) + len(trials) + 1
-                step = Booting(
-                    workload=load.workload.name, profile=system.name, number=number, total=plan.most * len(systems)
+            ordered = systems if len(pairs) % 2 == 0 else dict(reversed(systems.items()))
+            steps = {
+                role: Booting(
+                    workload=load.workload.name,
+                    profile=system.name,
+                    number=len(pairs) * len(systems) + place,
+                    total=plan.most * len(systems),
                 )
-                trial = await run_trial(load, system, seed, step, self.observe, self.procedure)
-                named = (replace(f, message=f"run {number} ({system.name}): {f.message}") for f in trial.findings)
-                trials[role] = replace(trial, findings=tuple(named))
-            log.add(Pair(seed=seed, **trials))
+                for place, (role, system) in enumerate(ordered.items(), start=1)
+            }
+            trials = await self._pair(load, ordered, seed, steps, alternation)
+            log.add(Pair(seed=seed, **{role: _named(trial, steps[role]) for role, trial in trials.items()}))
             keep()
+
+    def _why_whole_runs(self, load: Load, candidate: System, other: System | None) -> str:
+        if other is None:
+            return "there is one system"
+        if self.policy.updating:
+            return "a baseline is being recorded, which is of whole runs"
+        return why_whole_runs(load, candidate, other)
 
     def _stored_seeds(self, stored: Reference | None) -> tuple[int, ...]:
         """Return the seeds that a stored baseline has runs of, if this session's are among them."""
@@ -241,6 +260,25 @@ class Harness:
             return ()
         seeds = tuple(run.seed for run in stored.runs)
         return seeds if self.sampling.seed in seeds else ()
+
+    async def _pair(
+        self,
+        load: Load,
+        systems: Mapping[str, System],
+        seed: int,
+        steps: Mapping[str, Booting],
+        alternation: Alternation,
+    ) -> dict[str, Trial]:
+        """Measure one pair: in turns where both systems can be up, or else one whole run after the other."""
+        if alternation.in_turns:
+            try:
+                return await run_pair_in_turns(load, systems, seed, steps, self.observe, self.procedure)
+            except DoesNotFit as reason:
+                alternation.whole_runs = str(reason)
+        return {
+            role: await run_trial(load, system, seed, steps[role], self.observe, self.procedure)
+            for role, system in systems.items()
+        }
 
     def _finish(
         self,
@@ -252,6 +290,7 @@ class Harness:
         stop: Stop,
         reference: Reference | None,
         why_not: str,
+        notes: tuple[str, ...],
     ) -> Measurement:
         measured = reference.runs if other is not None and reference is not None else ()
         runs = tuple(pair.candidate.run for pair in pairs)
@@ -275,6 +314,7 @@ class Harness:
             policy=self.policy,
             stop=stop,
             selfcheck=checked,
+            notes=notes,
         )
         # Before recording: a baseline that cannot be written must not cost the figures.
         self.observe(Measured(test=test, measurement=measurement))
@@ -302,6 +342,12 @@ def _name(place: tuple[str, int], load: Load, candidate: System, other: System |
     issued = (load.workload.identity, load.target, load.options, load.disruptions, load.warmup)
     systems = [(system.name, system.profile) for system in (candidate, other) if system is not None]
     return resume_name(place, issued, systems, seed)
+
+
+def _named(trial: Trial, step: Booting) -> Trial:
+    """Return ``trial`` with findings that say which run they are about."""
+    named = (replace(f, message=f"run {step.number} ({step.profile}): {f.message}") for f in trial.findings)
+    return replace(trial, findings=tuple(named))
 
 
 def _label(system: System) -> str:

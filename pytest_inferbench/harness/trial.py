@@ -27,7 +27,22 @@ from pytest_inferbench.stats.quantiles import smooth_quantile
 from pytest_inferbench.workload.arrivals import ArrivalProcess, ClosedLoop, Schedule
 from pytest_inferbench.workload.workload import PayloadSource, Workload, draw_payloads
 
-__all__ = ["ITSELF", "Load", "LoadOptions", "Procedure", "System", "Trial", "require_possible", "run_trial"]
+__all__ = [
+    "ITSELF",
+    "Load",
+    "LoadOptions",
+    "Procedure",
+    "System",
+    "Trial",
+    "boot_progress",
+    "drained",
+    "draw_requests",
+    "examine_run",
+    "find_death",
+    "lost_load",
+    "require_possible",
+    "run_trial",
+]
 
 #: What the reference is called where a service is measured against itself.
 ITSELF = "itself"
@@ -47,11 +62,13 @@ class System:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """How a load is issued: ``drain_timeout``, the seconds that answers are waited for after the last request, and
-    ``generators``, the number of processes that issue it or the address of a Dask scheduler."""
+    """How a load is issued: ``drain_timeout``, the seconds that answers are waited for after the last request,
+    ``generators``, the number of processes that issue it or the address of a Dask scheduler, and ``turn``, the seconds
+    for which one of two systems is loaded before the other is, None for whole runs."""
 
     drain_timeout: float = 10.0
     generators: int | str = 1
+    turn: float | None = 1.5
 
     def generator(self, target: Target, report: Callable[[Progress], None] | None = None) -> LoadGenerator:
         """Return the load generator for ``target``; ``report`` hears of its progress."""
@@ -89,11 +106,15 @@ class Procedure:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of one trial; ``events``: the disruptions as they came about."""
+    """What came of one trial; ``events``: the disruptions as they came about.
+
+    ``disturbers``: of a trial in turns, the processes of neither system by name, with the CPU seconds they used.
+    """
 
     run: Run
     findings: tuple[Finding, ...]
     events: tuple[DisruptionEvent, ...] = ()
+    disturbers: tuple[tuple[str, float], ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -124,15 +145,13 @@ async def run_trial(
     The schedule and the payloads depend on ``seed`` alone: both systems of a pair get the same.
     """
     steps = procedure or Procedure()
-    schedule = load.workload.schedule(seed)
-    bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
-    sizes = None if load.size is None else _count_sizes(load.size, bodies)
+    schedule, bodies, sizes = draw_requests(load, seed)
     observe(step)
     service = system.deploy()
     here = service.pid is not None
     speeds = [steps.measure_speed()] if here else []
     try:
-        await asyncio.to_thread(service.boot, _boot_progress(observe))
+        await asyncio.to_thread(service.boot, boot_progress(observe))
         observe(Ready(seconds=service.boot_seconds))
         disruptor = Disruptor(load.disruptions, service)
         root = (lambda: service.pid or 0) if here else None
@@ -145,38 +164,55 @@ async def run_trial(
                 async with disruptor.armed():
                     with measured_resources(root) as meter:
                         run = await _issue(generator, load.workload.process, schedule, bodies)
-                found = steps.examine(run)
-                findings += tuple(_with_log(finding, service) for finding in found) + _undone(disruptor.events())
+                findings += examine_run(run, service, steps) + _undone(disruptor.events())
             except LoadError as error:
                 # The load generator failed: the measurement is void, and says why; the other runs' figures remain.
                 run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
-                findings += (_lost(error),)
+                findings += (lost_load(error),)
         resources = meter.resources
         if watch is not None and resources is not None:
             pods, cluster_events = await asyncio.to_thread(watch.end)
             resources = replace(resources, pods=pods, events=cluster_events)
         run = replace(run, resources=resources, sizes=sizes)
-        if not service.alive:
-            findings += (_died(service),)
+        findings += find_death(service)
     finally:
         service.stop()
     if here:
         speeds.append(steps.measure_speed())
         run = replace(run, calibration_ns=sum(speeds) // len(speeds))
-    latencies = run.latencies
-    observe(
-        Drained(
-            workload=step.workload,
-            profile=step.profile,
-            number=step.number,
-            total=step.total,
-            requests=len(run),
-            failed=int(run.failed.sum()),
-            p50=smooth_quantile(latencies, 0.5),
-            p95=smooth_quantile(latencies, 0.95),
-        )
-    )
+    observe(drained(step, run))
     return Trial(run, findings, disruptor.events())
+
+
+def draw_requests(load: Load, seed: int) -> tuple[Schedule, list[object], NDArray[np.int64] | None]:
+    """Return what one seed issues: the schedule, the payloads, and the size of each if it is counted."""
+    schedule = load.workload.schedule(seed)
+    bodies = draw_payloads(load.payloads, len(schedule), seed, load.workload.sizes(len(schedule)))
+    return schedule, bodies, None if load.size is None else _count_sizes(load.size, bodies)
+
+
+def examine_run(run: Run, service: Deployment, steps: Procedure) -> tuple[Finding, ...]:
+    """Return what is wrong with ``run``, with the end of the service's log where it may say why."""
+    return tuple(_with_log(finding, service) for finding in steps.examine(run))
+
+
+def find_death(service: Deployment) -> tuple[Finding, ...]:
+    """Return the finding that the service has died; none if it lives."""
+    return () if service.alive else (_died(service),)
+
+
+def drained(step: Booting, run: Run) -> Drained:
+    """Return the event that ``run`` is over."""
+    return Drained(
+        workload=step.workload,
+        profile=step.profile,
+        number=step.number,
+        total=step.total,
+        requests=len(run),
+        failed=int(run.failed.sum()),
+        p50=smooth_quantile(run.latencies, 0.5),
+        p95=smooth_quantile(run.latencies, 0.95),
+    )
 
 
 def _count_sizes(size: Callable[[Any], int], bodies: Sequence[object]) -> NDArray[np.int64]:
@@ -195,11 +231,13 @@ async def _issue(
     return await generator.issue(schedule, bodies)
 
 
-def _boot_progress(observe: Observer) -> Callable[[float, str], None]:
+def boot_progress(observe: Observer) -> Callable[[float, str], None]:
+    """Return what a boot reports its progress to."""
     return lambda seconds, line: observe(BootProgress(seconds=seconds, line=line))
 
 
-def _lost(error: LoadError) -> Finding:
+def lost_load(error: LoadError) -> Finding:
+    """Return the finding that the load generator failed."""
     return Finding(
         rule="load-generator",
         kind="invalid",

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from pytest_inferbench.judgement.estimate import PERCENTILES, run_figure
+from pytest_inferbench.judgement.estimate import run_figure
 from pytest_inferbench.judgement.pairing import Pairing, Sample
+from pytest_inferbench.judgement.turn_changes import LEAST_REQUESTS, change_in_turns, in_turns, pair_figures
 from pytest_inferbench.stats.paired import MeanEstimate, mean_of_changes, mean_of_values, median_interval
-from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
+from pytest_inferbench.stats.quantiles import log_ratio
 from pytest_inferbench.stats.trend import saturation
 from pytest_inferbench.stats.unqueued import step_correlation, unqueued_log_ratio
 
@@ -50,6 +51,7 @@ def figures(pairing: Pairing, metric: str) -> tuple[NDArray[np.float64], NDArray
     """Return the metric of every pair, (reference, candidate), each of shape (pairs,); +inf if undefined.
 
     Where the candidate has several runs for a pair, their mean counts: the geometric one, but for the error rate.
+    Where a pair was measured in turns, the candidate's figure is that of the reference times `change_in_turns`.
     """
     pairs = [_pair_figures(r, c, metric) for r, c in pairing.pairs]
     both = np.array(pairs, dtype=np.float64).reshape(-1, 2)
@@ -64,9 +66,11 @@ def figures(pairing: Pairing, metric: str) -> tuple[NDArray[np.float64], NDArray
 
 
 def _pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
-    if metric in PERCENTILES:
-        return smooth_quantiles(reference.latencies, candidate.latencies, PERCENTILES[metric])
-    return run_figure(reference, metric), run_figure(candidate, metric)
+    if in_turns(reference, candidate):
+        change, before = change_in_turns(reference, candidate, metric), run_figure(reference, metric)
+        if math.isfinite(change) and 0 < before < math.inf:
+            return before, before * math.exp(change)
+    return pair_figures(reference, candidate, metric)
 
 
 def share_requests(pairing: Pairing) -> bool:
@@ -104,7 +108,9 @@ def estimate_effect(
     # Answers per second follow the schedule that both runs of a pair were given, whatever single requests show.
     shared = True if metric == "throughput" else share_requests(pairing) or None
     first, second = (before, after) if metric != "throughput" else (after, before)
-    if (before > 0).all() and (after > 0).all():
+    if metric in LEAST_REQUESTS and all(in_turns(r, c) for r, c in pairing.pairs):
+        estimate = mean_of_values(logs)  # turns share the machine, whatever the requests show
+    elif (before > 0).all() and (after > 0).all():
         estimate = mean_of_changes(np.log(first), np.log(second), shared=shared)
     else:  # 0 on both sides of a pair is no change, and has no logarithm of its own
         estimate = mean_of_values(logs)

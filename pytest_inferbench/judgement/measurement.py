@@ -72,7 +72,8 @@ class Measurement:
     ``findings`` are what is wrong with runs; ``reference`` is None where there is nothing to compare with, and
     ``no_reference`` then says why and what to do. ``stop``: why it ended when it did, and at which level
     comparisons are judged for it. ``selfcheck``: where the service was measured against itself, what that says.
-    ``events``: per run, the disruptions as they came about; empty where nothing was disrupted on purpose.
+    ``events``: per run, the disruptions as they came about; empty where nothing was disrupted on purpose. ``notes``:
+    how it was measured beside the reference, in sentences: in turns or not and why, and what else used the machine.
     """
 
     workload: Workload
@@ -86,6 +87,7 @@ class Measurement:
     stop: Stop | None = None
     selfcheck: SelfCheck | None = None
     events: tuple[tuple[DisruptionEvent, ...], ...] = ()
+    notes: tuple[str, ...] = ()
     _verdicts: list[Verdict] = field(default_factory=list, init=False, repr=False, compare=False)
     _recovered_by: list[SLO] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -215,6 +217,7 @@ class Measurement:
                 reasons.append(where)
             if self.stop is not None and self.stop.reason:
                 reasons.append(self.stop.reason)
+            reasons.extend(self.notes)
             checked = self.selfcheck or self.reference.selfcheck
             if checked is not None:
                 reasons.append(f"self-check of this machine: {checked.describe()}")

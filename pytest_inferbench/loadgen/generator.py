@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ from pytest_inferbench.loadgen.progress import ProgressSum
 from pytest_inferbench.loadgen.shards import Work
 from pytest_inferbench.loadgen.target import Target
 from pytest_inferbench.runs.run import ClockOffset, Run
+from pytest_inferbench.runs.usage import GeneratorUsage, Resources
 from pytest_inferbench.workload.arrivals import Schedule
+from pytest_inferbench.workload.turns import TurnPlan
 
 __all__ = ["LoadGenerator"]
 
@@ -79,18 +82,7 @@ class LoadGenerator:
         or cannot be sent, :class:`ConfigurationError` if there is no such cluster, :class:`LoadError` if a
         generator's process fails: nothing of the run is kept then. Cancelling ends the processes at once.
         """
-        if len(payloads) != len(schedule):
-            raise ValidationError(
-                f"the schedule has {len(schedule)} requests but there are {len(payloads)} payloads; give one each"
-            )
-        work = Work(
-            target=asdict(self.target),
-            bodies=serialize(payloads),
-            offsets_ns=schedule.offsets_ns,
-            drain_ns=round(self.drain_timeout * 1e9),
-            progress=self._on_progress is not None,
-        )
-        return await self._run(work, seed=schedule.seed, digest=schedule.digest)
+        return await self._run(self._open_loop(schedule, payloads), seed=schedule.seed, digest=schedule.digest)
 
     async def issue_closed(
         self, payloads: Sequence[object], *, concurrency: int = 1, seed: int = 0, limit: float | None = None
@@ -115,35 +107,79 @@ class LoadGenerator:
         )
         return await self._run(work, seed=seed, digest=f"closed-loop:{concurrency}x{len(payloads)}")
 
+    @contextlib.asynccontextmanager
+    async def in_turns(
+        self, schedule: Schedule, payloads: Sequence[object], turns: TurnPlan
+    ) -> AsyncIterator[Callable[[], Awaitable[Run | None]]]:
+        """Open loop in turns: yield what issues the next of ``turns`` when called, and returns once it is drained.
+
+        The last call returns the run, with what the generator used; those before return None. One process on this
+        machine sends them all, whatever ``generators`` says. Raises as :meth:`issue` does.
+        """
+        work = replace(self._open_loop(schedule, payloads), turns=turns)
+        left = len(turns)
+        async with processes.in_turns(work, self._reporter(work)) as issue:
+
+            async def turn() -> Run | None:
+                nonlocal left
+                left -= 1
+                message = await issue()
+                if left:
+                    return None
+                used = GeneratorUsage(**cast("dict[str, Any]", message.facts["usage"]))
+                run = _as_run(message, work, seed=schedule.seed, digest=schedule.digest)
+                return replace(run, resources=Resources(generator=used))
+
+            yield turn
+
+    def _open_loop(self, schedule: Schedule, payloads: Sequence[object]) -> Work:
+        if len(payloads) != len(schedule):
+            raise ValidationError(
+                f"the schedule has {len(schedule)} requests but there are {len(payloads)} payloads; give one each"
+            )
+        return Work(
+            target=asdict(self.target),
+            bodies=serialize(payloads),
+            offsets_ns=schedule.offsets_ns,
+            drain_ns=round(self.drain_timeout * 1e9),
+            progress=self._on_progress is not None,
+        )
+
+    def _reporter(self, work: Work) -> Callable[[int, Mapping[str, object]], None]:
+        if self._on_progress is None:
+            return _ignore
+        return ProgressSum(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
+
     async def _run(self, work: Work, *, seed: int, digest: str) -> Run:
         clocks: tuple[ClockOffset, ...] = ()
-        report: Callable[[int, Mapping[str, object]], None] = _ignore
-        if self._on_progress is not None:
-            report = ProgressSum(self._on_progress, scheduled=len(work.bodies), total_ns=work.total_ns).report
+        report = self._reporter(work)
         if not len(work.bodies):
             result = _nothing()
         elif isinstance(self.generators, int):
             result = await processes.drive(work, self.generators, report)
         else:
             result, clocks = await _cluster_drive()(work, self.generators, report)
-        arrays = result.arrays
-        metrics = cast("list[str]", result.facts["server_timing"])
-        return Run(
-            scheduled_ns=cast("NDArray[np.int64]", arrays["scheduled_ns"]),
-            issued_ns=cast("NDArray[np.int64]", arrays["issued_ns"]),
-            completed_ns=cast("NDArray[np.int64]", arrays["completed_ns"]),
-            status=cast("NDArray[np.int16]", arrays["status"]),
-            failure=cast("NDArray[np.uint8]", arrays["failure"]),
-            server_timing={
-                name: cast("NDArray[np.float32]", arrays[f"server_timing.{number}"])
-                for number, name in enumerate(metrics)
-            },
-            seed=seed,
-            digest=digest,
-            payload_digest=work.bodies.digest(self.target.method),
-            closed_loop=work.offsets_ns is None,
-            clocks=clocks,
-        )
+        return _as_run(result, work, seed=seed, digest=digest, clocks=clocks)
+
+
+def _as_run(result: Message, work: Work, *, seed: int, digest: str, clocks: tuple[ClockOffset, ...] = ()) -> Run:
+    arrays = result.arrays
+    metrics = cast("list[str]", result.facts["server_timing"])
+    return Run(
+        scheduled_ns=cast("NDArray[np.int64]", arrays["scheduled_ns"]),
+        issued_ns=cast("NDArray[np.int64]", arrays["issued_ns"]),
+        completed_ns=cast("NDArray[np.int64]", arrays["completed_ns"]),
+        status=cast("NDArray[np.int16]", arrays["status"]),
+        failure=cast("NDArray[np.uint8]", arrays["failure"]),
+        server_timing={
+            name: cast("NDArray[np.float32]", arrays[f"server_timing.{number}"]) for number, name in enumerate(metrics)
+        },
+        seed=seed,
+        digest=digest,
+        payload_digest=work.bodies.digest(cast("str", work.target["method"])),
+        closed_loop=work.offsets_ns is None,
+        clocks=clocks,
+    )
 
 
 def _cluster_drive() -> Callable[..., Awaitable[tuple[Message, tuple[ClockOffset, ...]]]]:

@@ -52,22 +52,24 @@ async def open_loop(
     scheduled_ns: NDArray[np.int64],
     *,
     drain_ns: int,
+    first: int = 0,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> None:
     """Issue request *i* at ``scheduled_ns[i]`` (absolute, of ``clock``) whether or not earlier ones came back.
 
-    Returns when every request has come to an end, or ``drain_ns`` after the last was due: what is then unfinished is
-    cancelled and stays so in ``recorder``. The running loop's ``time()`` must tick like ``clock``.
+    Begins with request ``first`` and ends with the last one of ``scheduled_ns``. Returns when every request has come to
+    an end, or ``drain_ns`` after the last was due: what is then unfinished is cancelled and stays so in ``recorder``.
+    The running loop's ``time()`` must tick like ``clock``.
     """
     loop = asyncio.get_running_loop()
     finished: asyncio.Future[None] = loop.create_future()
     pending: set[asyncio.Task[None]] = set()
     due = scheduled_ns.data  # plain ints, without a list of a million of them
     n = len(due)
-    if not n:
+    if n <= first:
         return
     deadline_ns = due[n - 1] + drain_ns
-    following = 0
+    following = first
 
     async def one(i: int) -> None:
         recorder.issue(i, clock())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.process import WorkerProcess
 from pytest_inferbench.loadgen.shards import Work, merge, split
 
-__all__ = ["drive"]
+__all__ = ["drive", "in_turns"]
 
 #: From the last "ready" to the agreed start: time for the word to reach every worker on a busy machine.
 _LEAD_NS = 250_000_000
@@ -51,3 +52,37 @@ async def drive(work: Work, generators: int, report: Callable[[int, Mapping[str,
         for worker in workers:
             worker.close()
     return merge(results)
+
+
+@contextlib.asynccontextmanager
+async def in_turns(
+    work: Work, report: Callable[[int, Mapping[str, object]], None]
+) -> AsyncIterator[Callable[[], Awaitable[Message]]]:
+    """Yield what issues the next turn of ``work`` when it is called, and returns when that turn is drained.
+
+    One process does them all, so that no turn pays for its start. What the last call returns holds the facts of all
+    requests. Raises LoadError if the process fails. Leaving the block ends it.
+    """
+    loop = asyncio.get_running_loop()
+    (job,) = split(work, 1)
+    threads = ThreadPoolExecutor(1, "inferbench-loadgen")
+    worker: WorkerProcess | None = None
+
+    def listen(message: Message) -> None:
+        loop.call_soon_threadsafe(report, 0, message.facts)
+
+    async def turn() -> Message:
+        assert worker is not None
+        return await loop.run_in_executor(threads, worker.go, None, listen)
+
+    try:
+        # In its thread: the kernel ends the process when the thread that started it ends.
+        worker = await loop.run_in_executor(threads, WorkerProcess)
+        await loop.run_in_executor(threads, worker.prepare, job)
+        yield turn
+    finally:
+        if worker is not None:
+            worker.end()
+        threads.shutdown()
+        if worker is not None:
+            worker.close()

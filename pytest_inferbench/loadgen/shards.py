@@ -14,6 +14,7 @@ from pytest_inferbench.loadgen.messages import Message
 from pytest_inferbench.loadgen.payloads import Bodies
 from pytest_inferbench.loadgen.recorder import MAX_METRICS
 from pytest_inferbench.runs.run import Failure
+from pytest_inferbench.workload.turns import TurnPlan
 
 __all__ = ["Work", "merge", "split"]
 
@@ -25,7 +26,8 @@ class Work:
     ``target``: the target as plain values, tokens included, so that a repr does not show it. ``drain_ns``: how long
     after the last offset answers are waited for. ``concurrency``: users of a closed loop, 0 for an open one.
     ``limit_ns``: how long after its start a closed loop issues requests, None for as long as there are any.
-    ``progress``: whether reports are wanted.
+    ``progress``: whether reports are wanted. ``turns``: where one generator is to wait for a word before it goes on,
+    None to issue all requests in one.
     """
 
     target: Mapping[str, object] = field(repr=False)
@@ -35,6 +37,7 @@ class Work:
     concurrency: int = 0
     limit_ns: int | None = None
     progress: bool = False
+    turns: TurnPlan | None = None
 
     @property
     def total_ns(self) -> int:
@@ -67,6 +70,8 @@ def split(work: Work, generators: int) -> list[Message]:
             offsets_ns = work.offsets_ns[k::shares]
             arrays["offsets_ns"] = offsets_ns
             facts["drain_ns"] = work.drain_ns + work.total_ns - int(offsets_ns[-1])
+        if work.turns is not None:
+            facts["turns_first"], facts["turns_ns"] = work.turns.first.tolist(), work.turns.starts_ns.tolist()
         jobs.append(Message("job", facts, arrays))
     return jobs
 

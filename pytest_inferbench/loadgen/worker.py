@@ -2,6 +2,7 @@
 
 On stdin a job, then "go" with the instant to start at; on stdout "ready" between the two, reports of progress, and
 the facts. Neither instant nor job says which share of a schedule this is: one generator or several, it is the same.
+A job in several turns has a "go" for each, and after each but the last "drained" is written.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import IO, cast
 
 import numpy as np
@@ -85,27 +87,40 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
     target = _target(cast("dict[str, object]", facts["target"]))
     bodies = Bodies.of(job.arrays)
     recorder = Recorder(len(bodies))
+    offsets_ns = cast("NDArray[np.int64] | None", job.arrays.get("offsets_ns"))
+    scheduled_ns = recorder.issued_ns if offsets_ns is None else np.full(len(bodies), -1, np.int64)
     async with HttpClient(target, bodies) as client:
         gc.collect()
         gc.freeze()
         gc.disable()
-        start_ns = await _start(out)
-        # End of input before we are done: the parent is gone or has given up.
-        loop.add_reader(0, _exit_on_end_of_input)
-        os.set_blocking(out.fileno(), False)
-        reporter = None
-        offsets_ns = cast("NDArray[np.int64] | None", job.arrays.get("offsets_ns"))
-        scheduled_ns = recorder.issued_ns if offsets_ns is None else offsets_ns + start_ns
-        if facts["progress"]:
-            total_ns = 0 if offsets_ns is None else int(offsets_ns[-1])
-            reporter = loop.create_task(_report(recorder, scheduled_ns, start_ns, total_ns, out))
-        if offsets_ns is None:
-            concurrency, limit_ns = cast(int, facts["concurrency"]), cast("int | None", facts["limit_ns"])
-            await closed_loop(client.send, recorder, concurrency, limit_ns=limit_ns)
-        else:
-            await open_loop(client.send, recorder, scheduled_ns, drain_ns=cast(int, facts["drain_ns"]))
-        if reporter is not None:
-            reporter.cancel()
+        os.set_blocking(out.fileno(), True)
+        send(out, Message("ready"))
+        turns = _turns(facts, len(bodies))
+        for number, (first, last, begin_ns) in enumerate(turns):
+            start_ns = await _start(first=not number)
+            # End of input before we are done: the parent is gone or has given up.
+            loop.add_reader(0, _exit_on_end_of_input)
+            os.set_blocking(out.fileno(), False)
+            reporter = None
+            if offsets_ns is not None:
+                scheduled_ns[first:last] = offsets_ns[first:last] - begin_ns + start_ns
+            if facts["progress"]:
+                total_ns = 0 if offsets_ns is None else int(offsets_ns[-1])
+                seen = scheduled_ns[:last]
+                reporter = loop.create_task(_report(recorder, seen, start_ns - begin_ns, start_ns, total_ns, out))
+            if offsets_ns is None:
+                concurrency, limit_ns = cast(int, facts["concurrency"]), cast("int | None", facts["limit_ns"])
+                await closed_loop(client.send, recorder, concurrency, limit_ns=limit_ns)
+            else:
+                await open_loop(
+                    client.send, recorder, scheduled_ns[:last], drain_ns=cast(int, facts["drain_ns"]), first=first
+                )
+            if reporter is not None:
+                reporter.cancel()
+            loop.remove_reader(0)
+            os.set_blocking(out.fileno(), True)
+            if number < len(turns) - 1:
+                send(out, Message("drained"))
     arrays: dict[str, NDArray[np.generic]] = {
         "scheduled_ns": scheduled_ns,
         "issued_ns": recorder.issued_ns,
@@ -115,13 +130,25 @@ async def _drive(job: Message, out: IO[bytes]) -> Message:
     }
     metrics = list(recorder.server_timing)
     arrays |= {f"server_timing.{number}": recorder.server_timing[name] for number, name in enumerate(metrics)}
-    return Message("run", {"server_timing": metrics}, arrays)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    usage = {"cpu_seconds": used.ru_utime + used.ru_stime, "context_switches": used.ru_nvcsw + used.ru_nivcsw}
+    return Message("run", {"server_timing": metrics, "usage": usage}, arrays)
 
 
-async def _start(out: IO[bytes]) -> int:
-    """Say that all is prepared, and return the instant to start at: the one agreed on, or our own choice."""
-    send(out, Message("ready"))
-    agreed = receive(sys.stdin.buffer).facts["start_ns"]  # nothing else to do meanwhile: let it block
+def _turns(facts: Mapping[str, object], n: int) -> list[tuple[int, int, int]]:
+    """Return of each turn of ``n`` requests the first one, the one after its last, and the offset it begins at."""
+    firsts = cast("list[int]", facts.get("turns_first", [0]))
+    begins = cast("list[int]", facts.get("turns_ns", [0]))
+    return list(zip(firsts, [*firsts[1:], n], begins, strict=True))
+
+
+async def _start(*, first: bool) -> int:
+    """Return the instant to start at: the one agreed on, or our own choice."""
+    if first:
+        message = receive(sys.stdin.buffer)  # nothing else to do meanwhile: let it block
+    else:  # between turns connections are looked after: what the service closes meanwhile is noticed
+        message = await asyncio.get_running_loop().run_in_executor(None, receive, sys.stdin.buffer)
+    agreed = message.facts["start_ns"]
     if agreed is None:
         return time.monotonic_ns() + _LEAD_NS
     start_ns = cast(int, agreed)
@@ -142,13 +169,15 @@ def _exit_on_end_of_input() -> None:
 
 
 async def _report(
-    recorder: Recorder, scheduled_ns: NDArray[np.int64], start_ns: int, total_ns: int, out: IO[bytes]
+    recorder: Recorder, scheduled_ns: NDArray[np.int64], zero_ns: int, start_ns: int, total_ns: int, out: IO[bytes]
 ) -> None:
-    """Write how far the run is, from its start on, several times a second; leave one out rather than wait."""
+    """Write how far the run is, from ``start_ns`` on, several times a second; leave one out rather than wait.
+
+    ``zero_ns``: the instant of offset 0, by the clock of this turn."""
     await asyncio.sleep(max(0, start_ns - time.monotonic_ns()) / 1e9)
     while True:
         facts = {
-            "elapsed_ns": max(0, time.monotonic_ns() - start_ns),
+            "elapsed_ns": max(0, time.monotonic_ns() - zero_ns),
             "total_ns": total_ns,
             "scheduled": len(recorder),
             "issued": recorder.count_issued,

@@ -96,6 +96,11 @@ OPTIONS = (
         metavar="TIME",
     ),
     Option("seed", "seed of arrivals and payloads; repeat k uses seed + k (default: 0)", metavar="N"),
+    Option(
+        "turns",
+        "how long each of two compared systems is loaded before the other is, e.g. 2s; off: whole runs (default: 1.5s)",
+        metavar="TIME|off",
+    ),
     Option("alpha", "error rate of each check (default: 5%%)", metavar="FRACTION"),
     Option("boot-timeout", "maximum time until the service is ready (default: 180s)", metavar="TIME"),
     Option("drain-timeout", "maximum time to wait for answers after the last request (default: 15s)", metavar="TIME"),

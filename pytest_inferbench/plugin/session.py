@@ -29,6 +29,8 @@ __all__ = ["PROCEDURE", "SESSION", "InferbenchSession"]
 
 _OVERHEAD_KEY = "inferbench/overhead_seconds"
 _OVERHEAD_GUESS = 10.0
+#: What ending a service takes, where it was not seen by itself.
+_END_SECONDS = 1.0
 _WARM_UP_KEY = "inferbench/warmup_seconds"
 _WARM_UP_GUESS = 10.0
 
@@ -65,6 +67,7 @@ class InferbenchSession:
         self._firsts: dict[tuple[str, str], Measurement] = {}
         self._display = Display(config)
         self._run_started = (0.0, 0.0)
+        self._before_turns: float | None = None
         self._warm_up = (0.0, 0.0)  # when it began, and how long it took
 
     @property
@@ -217,7 +220,9 @@ class InferbenchSession:
             observe=self._observe,
             lock=MachineLock(),
             history=self._history,
-            load_options=LoadOptions(drain_timeout=settings.drain_timeout, generators=settings.generators),
+            load_options=LoadOptions(
+                drain_timeout=settings.drain_timeout, generators=settings.generators, turn=settings.turn
+            ),
             procedure=self.config.stash.get(PROCEDURE, None) or Procedure(),
             resume_cache=self._resume_cache,
         )
@@ -230,12 +235,16 @@ class InferbenchSession:
             return None
 
     def _observe(self, event: Event | Measured | CapacityFound | Recorded) -> None:
-        from pytest_inferbench.events import Booting, Drained, Progress, Ready, WarmingUp
+        from pytest_inferbench.events import Booting, Drained, Progress, Ready, TurnBegan, WarmingUp
         from pytest_inferbench.harness.results import CapacityFound, Measured, Recorded
 
         match event:
             case Booting():
                 self._run_started = (time.monotonic(), 0.0)
+                self._before_turns = None
+            case TurnBegan() if self._before_turns is None:
+                # Of the two boots of a pair this is the later one; the other takes about as long.
+                self._before_turns = time.monotonic() - self._run_started[0] - self._warm_up[1]
             case Ready():
                 self._warm_up = (time.monotonic(), 0.0)
             case WarmingUp():
@@ -248,7 +257,9 @@ class InferbenchSession:
                 _, warming = self._warm_up
                 if warming > 0:
                     self._remember(_WARM_UP_KEY, profile, warming)
-                if duration > 0:  # a closed loop has no length of its own, that could be taken off
+                if self._before_turns is not None:
+                    self._remember(_OVERHEAD_KEY, profile, self._before_turns + _END_SECONDS)
+                elif duration > 0:  # a closed loop has no length of its own, that could be taken off
                     self._remember(_OVERHEAD_KEY, profile, time.monotonic() - began - duration - warming)
         if isinstance(event, Measured | CapacityFound | Recorded):
             self._complete.append(event)

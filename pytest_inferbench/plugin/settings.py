@@ -56,6 +56,7 @@ class Settings:
     boot_timeout: float
     drain_timeout: float
     generators: int | str
+    turn: float | None
     selfcheck: bool
     prune: bool
     resume: bool
@@ -143,6 +144,7 @@ def _load(config: pytest.Config) -> Settings:
         boot_timeout=seconds["boot-timeout"] or 180.0,
         drain_timeout=seconds["drain-timeout"] or 15.0,
         generators=_generators(values["generators"], "--inferbench-generators"),
+        turn=_turn(values["turns"], "--inferbench-turns"),
         selfcheck=bool(values["selfcheck"]),
         prune=bool(values["prune"]),
         resume=bool(values["resume"]),
@@ -179,6 +181,15 @@ def _generators(value: str | None, what: str) -> int | str:
     if address.scheme != "tcp" or not address.hostname or not address.netloc.rpartition(":")[2].isdigit():
         raise ConfigurationError(f"{what}: a Dask scheduler is written tcp://HOST:PORT, got {value!r}")
     return value
+
+
+def _turn(value: str | None, what: str) -> float | None:
+    if value is not None and value.lower() in ("off", "false", "no"):
+        return None
+    seconds = 1.5 if value is None else parse_seconds(value, what=what)
+    if seconds < 0.1:
+        raise ConfigurationError(f"{what}: a turn lasts at least 0.1s, got {value!r}; off measures whole runs")
+    return seconds
 
 
 def _file(value: str | None, start: Path, what: str) -> Path | None:

@@ -128,7 +128,7 @@ def _measurement(name: str, record: Record) -> Record:
         "change": _change(record),
         "others": [] if reference is None else [_check(check) for check in reference["comparisons"]],
         "findings": grouped(record["findings"]),
-        "ended": record["ended"],
+        "ended": "; ".join(filter(None, (record["ended"], *record["notes"]))),
         "selfcheck": "" if record["selfcheck"] is None else record["selfcheck"]["text"],
         "plots": [plot for draw in drawn if (plot := draw()) is not None],
     }

@@ -12,6 +12,7 @@ from pytest_inferbench.events import (
     Probed,
     Progress,
     Ready,
+    TurnBegan,
     Waiting,
     WarmingUp,
 )
@@ -43,6 +44,10 @@ class LiveLine:
                 return f"{self._where} · ready after {seconds:.1f} s"
             case WarmingUp(requests=requests):
                 return f"{self._where} · warm-up, {requests} requests"
+            case TurnBegan():
+                self._where = f"{event.workload} · {event.profile} · run {event.number}/{event.total}"
+                self._where += f" · turn {event.turn}/{event.turns}"
+                return self._where
             case Progress():
                 clock = f"{min(event.elapsed, event.total):.0f}/{event.total:.0f} s"
                 phase = clock if event.elapsed <= event.total else f"draining {event.elapsed - event.total:.0f} s"
@@ -53,6 +58,7 @@ class LiveLine:
                 found = "held" if event.held else "did not hold"
                 return f"{self._where} · {event.rate:.1f}/s {found}, p95 {format_seconds(event.p95)}"
             case Drained():
+                self._where = f"{event.workload} · {event.profile} · run {event.number}/{event.total}"
                 failed = f", {event.failed} failed" if event.failed else ""
                 return (
                     f"{self._where} · p50 {format_seconds(event.p50)}, p95 {format_seconds(event.p95)}, "

@@ -66,6 +66,7 @@ def measurement_record(
         "environment": measurement.environment.to_dict(),
         "level": alpha if measurement.stop is None else measurement.stop.level,
         "ended": "" if measurement.stop is None else measurement.stop.reason,
+        "notes": list(measurement.notes),
         "selfcheck": None if measurement.selfcheck is None else _plain(measurement.selfcheck),
         "reference": None
         if reference is None
@@ -207,6 +208,7 @@ def _run(run: Run) -> Record:
         "breakdown": {name: _number(seconds) for name, seconds in breakdown(run).items()},
         "resources": None if run.resources is None else asdict(run.resources),
         "calibration": None if run.calibration_ns is None else run.calibration_ns / 1e9,
+        "turns": [{"first": turn.first, "seconds": turn.seconds, "others": turn.others} for turn in run.turns],
     }
 
 

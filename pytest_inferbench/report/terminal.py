@@ -118,8 +118,8 @@ def _measurement(record: Record) -> Iterator[Line]:
     yield from _resources(record)
     if record["disruptions"]:
         yield from _wrapped("disrupted", _disruptions(record["disruptions"]))
-    if record["ended"]:
-        yield (Span(f"  {_cut(record['ended'], 98)}", "light"),)
+    for sentence in filter(None, (record["ended"], *record["notes"])):
+        yield (Span(f"  {_cut(sentence, 98)}", "light"),)
     if record["selfcheck"] is not None:
         yield from _selfcheck(record["selfcheck"])
     for finding in grouped(record["findings"]):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.runs.usage import Resources
 
-__all__ = ["ClockOffset", "Failure", "Run"]
+__all__ = ["ClockOffset", "Failure", "Run", "Turn"]
 
 
 class Failure(IntEnum):
@@ -44,6 +44,22 @@ class ClockOffset:
     error_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A part of a run during which this system alone was loaded; the other system of the pair had its turns between.
+
+    ``first``: its first request; it lasts to the first one of the next turn. ``began_ns``: when, on the machine's
+    monotonic clock. ``seconds``: until all of its answers were there. ``others``: the CPU time that processes of
+    neither system took meanwhile, and that the hypervisor withheld (steal), as a share of that of all CPUs; None where
+    that is not known.
+    """
+
+    first: int
+    began_ns: int = 0
+    seconds: float = 0.0
+    others: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """The frozen facts of one run: n requests, arrays of shape (n,), one monotonic clock, nanoseconds.
@@ -58,7 +74,9 @@ class Run:
     ``clocks``: of the generators on other machines, whose instants were put on our clock; empty if there were none.
     ``resources``: what service and generator used meanwhile, where that was measured. ``sizes``: of the payloads, in
     tokens or whatever the test counts, where it says how. ``calibration_ns``: how long a fixed computation took on this
-    machine right before and after, where the service ran here.
+    machine right before and after, where the service ran here. ``turns``: the parts in which the load was issued, where
+    another system was loaded in between; none means that it was issued in one. The clock of such a run stands still
+    between its turns.
     """
 
     scheduled_ns: NDArray[np.int64]
@@ -75,6 +93,7 @@ class Run:
     resources: Resources | None = None
     sizes: NDArray[np.int64] | None = None
     calibration_ns: int | None = None
+    turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
         n = np.asarray(self.scheduled_ns).size
@@ -97,6 +116,9 @@ class Run:
             raise ValidationError(f"Run.sizes has shape {np.shape(self.sizes)}, but {n} requests were scheduled")
         if self.calibration_ns is not None and self.calibration_ns <= 0:
             raise ValidationError(f"Run.calibration_ns must be greater than zero, got {self.calibration_ns!r}")
+        starts = [turn.first for turn in self.turns]
+        if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= n):
+            raise ValidationError(f"Run.turns must begin at request 0 and ascend below {n}, got {starts!r}")
         timing = {name: np.asarray(values, dtype=np.float32) for name, values in self.server_timing.items()}
         for name, values in timing.items():
             if values.shape != (n,):
@@ -169,6 +191,12 @@ class Run:
             return 0.0
         span_ns = int(self.completed_ns[good].max() - self.scheduled_ns[0])
         return float(good.sum()) / (span_ns / 1e9) if span_ns > 0 else float("inf")
+
+    @property
+    def turn_slices(self) -> tuple[slice, ...]:
+        """The requests of each turn; one slice of all requests for a run that was issued in one."""
+        starts = [turn.first for turn in self.turns] or [0]
+        return tuple(slice(a, b) for a, b in zip(starts, [*starts[1:], len(self)], strict=True))
 
     def count(self, failure: Failure) -> int:
         """Return how many requests failed for this reason."""

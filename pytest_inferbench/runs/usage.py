@@ -14,7 +14,8 @@ class ServiceUsage:
     ``cpu_seconds``: user and system, of all its processes. ``peak_rss_bytes``: the largest sum of their resident sets
     that was seen (pages that processes share count in each). ``context_switches``: of all their threads, voluntary
     and not. ``throttled_seconds``: how long its control group was kept from running by a CPU quota; None where that
-    cannot be read.
+    cannot be read. ``idle_cpus``: how many CPUs it kept busy while nothing was sent to it, because the other system had
+    its turn; None where it was alone. That time is not part of ``cpu_seconds``.
     """
 
     cpu_seconds: float
@@ -22,6 +23,7 @@ class ServiceUsage:
     processes: int
     context_switches: int
     throttled_seconds: float | None = None
+    idle_cpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

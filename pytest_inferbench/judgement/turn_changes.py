@@ -1,0 +1,62 @@
+"""What two runs that were issued in the same turns say about the change of a metric."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pytest_inferbench.judgement.estimate import PERCENTILES, run_figure
+from pytest_inferbench.judgement.pairing import Sample
+from pytest_inferbench.runs.run import Run
+from pytest_inferbench.stats.in_turns import group_turns, trimmed_mean, turn_weights
+from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
+
+__all__ = ["LEAST_REQUESTS", "change_in_turns", "in_turns", "pair_figures"]
+
+#: Requests that a turn, or several together, must hold for a figure of theirs to mean something; of other metrics a
+#: turn holds too little in any case.
+LEAST_REQUESTS = {"mean": 8, "p50": 8, "p90": 10, "p95": 20, "p99": 100}
+
+
+def pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
+    """Return the metric of both runs; of a percentile both are smoothed over the same window."""
+    if metric in PERCENTILES:
+        return smooth_quantiles(reference.latencies, candidate.latencies, PERCENTILES[metric])
+    return run_figure(reference, metric), run_figure(candidate, metric)
+
+
+def in_turns(reference: Sample, candidate: Sample) -> bool:
+    """Return whether both runs were issued in the same turns, at least two."""
+    if reference.run is None or candidate.run is None:
+        return False
+    first, second = ([turn.first for turn in run.turns] for run in (reference.run, candidate.run))
+    return len(first) > 1 and first == second and len(reference.run) == len(candidate.run)
+
+
+def change_in_turns(reference: Sample, candidate: Sample, metric: str) -> float:
+    """Return the log ratio of a metric of two runs that were issued in the same turns; NaN where turns do not say.
+
+    The log ratio of each pair of turns (or of as many successive ones as hold 1 / (1 - p) requests), combined by a
+    trimmed mean in which turns count less that met a disturbed machine (see `turn_weights`). p99 is not trimmed: rare
+    slow requests are what it is about. Error rate and throughput are of whole runs.
+    """
+    if metric not in LEAST_REQUESTS or reference.run is None or candidate.run is None:
+        return math.nan
+    slices = reference.run.turn_slices
+    groups = group_turns([part.stop - part.start for part in slices], LEAST_REQUESTS[metric])
+    changes, shares = [], []
+    for group in groups:
+        part = slice(slices[group[0]].start, slices[group[-1]].stop)
+        pair = Sample(reference.latencies[part]), Sample(candidate.latencies[part])
+        before, after = pair_figures(*pair, metric)
+        changes.append(float(log_ratio(np.array([after]), np.array([before]))[0]))
+        shares.append([_others(run, group) for run in (reference.run, candidate.run)])
+    weights = turn_weights(*np.array(shares, dtype=np.float64).T)
+    return trimmed_mean(np.array(changes), weights, share=0.0 if metric == "p99" else 0.2)
+
+
+def _others(run: Run, group: tuple[int, ...]) -> float:
+    """Return the mean share of others in these turns; NaN if it is not known."""
+    known = [others for turn in group if (others := run.turns[turn].others) is not None]
+    return sum(known) / len(known) if known else math.nan
