@@ -128,7 +128,10 @@ class Harness:
         alternation = Alternation(self._why_whole_runs(load, candidate, other))
         await self._acquire()
         try:
+            began, before = time.monotonic(), len(log.pairs)
             stop = await self._trials(plan, log, load, candidate, other, stored, keep, alternation)
+            fresh = len(log.pairs) - before
+            seconds = (time.monotonic() - began) / fresh if fresh else None
         finally:
             self.lock.release()
         pairs = tuple(log.pairs)
@@ -142,7 +145,7 @@ class Harness:
             events = tuple(trial.events for trial in trials) if load.disruptions else ()
             stored = Reference(label=_label(other), runs=tuple(trial.run for trial in trials), events=events)
         notes = describe_alternation(alternation, pairs) if other is not None else ()
-        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not, notes)
+        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not, notes, seconds)
 
     async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
@@ -291,13 +294,16 @@ class Harness:
         reference: Reference | None,
         why_not: str,
         notes: tuple[str, ...],
+        seconds: float | None,
     ) -> Measurement:
         measured = reference.runs if other is not None and reference is not None else ()
         runs = tuple(pair.candidate.run for pair in pairs)
         checked = None
         if other is not None and other.name == ITSELF:
             rng = stream(self.sampling.seed, "selfcheck")
-            checked = self_check(measured, runs, repeats=self.sampling.repeats, alpha=self.policy.alpha, rng=rng)
+            checked = self_check(
+                measured, runs, repeats=self.sampling.repeats, alpha=self.policy.alpha, rng=rng, seconds=seconds
+            )
         moved = None if reference is None else reference.machine_drift(runs, alpha=self.policy.alpha)
         measurement = Measurement(
             workload=load.workload,

@@ -46,7 +46,15 @@ from pytest_inferbench.runs.usage import Resources
 from pytest_inferbench.workload.arrivals import ClosedLoop, Schedule
 from pytest_inferbench.workload.turns import TurnPlan, plan_turns
 
-__all__ = ["Alternation", "DoesNotFit", "describe_alternation", "run_pair_in_turns", "why_whole_runs"]
+__all__ = [
+    "Alternation",
+    "DoesNotFit",
+    "Loaded",
+    "describe_alternation",
+    "load_in_turns",
+    "run_pair_in_turns",
+    "why_whole_runs",
+]
 
 #: The second system is not booted where less than so many times the memory of the first is free.
 _ROOM = 1.1
@@ -73,15 +81,35 @@ class Alternation:
 
 
 @dataclass(slots=True)
-class _Booted:
-    """One system of the pair, ready for its turns."""
+class Loaded:
+    """What came of loading one system in turns.
 
-    service: Deployment
-    findings: tuple[Finding, ...]
-    issue: Callable[[], Awaitable[Run | None]]
+    ``run``: on a clock of its own; None before the end. ``idle``: CPU seconds that the service used while others had
+    their turns, and how long that was. ``meter``: of its processes.
+    """
+
     meter: ResourceMeter
+    issue: Callable[[], Awaitable[Run | None]]
+    run: Run | None = None
     others: list[float | None] = field(default_factory=list)
-    idle: list[tuple[float, float]] = field(default_factory=list)  # CPU seconds, seconds
+    idle_cpu: float = 0.0
+    idle_seconds: float = 0.0
+
+    @property
+    def idle_cpus(self) -> float | None:
+        """How many CPUs it kept busy while it was idle; None if that is not known."""
+        return self.idle_cpu / self.idle_seconds if self.idle_seconds > 0 else None
+
+    @property
+    def resources(self) -> Resources:
+        """What the system used in its own turns, and its generator in all."""
+        seen = self.meter.resources
+        service = None if seen is None else seen.service
+        if service is not None:
+            own = max(0.0, service.cpu_seconds - self.idle_cpu)
+            service = replace(service, cpu_seconds=own, idle_cpus=self.idle_cpus)
+        used = None if self.run is None or self.run.resources is None else self.run.resources.generator
+        return Resources(service=service, generator=used)
 
 
 def why_whole_runs(load: Load, *systems: System) -> str:
@@ -142,148 +170,151 @@ async def run_pair_in_turns(
     observe: Observer,
     procedure: Procedure | None = None,
 ) -> dict[str, Trial]:
-    """Boot and warm up both ``systems`` ("reference" and "candidate"), in that order, load them in turns, and end both.
+    """Boot and warm up ``systems`` in that order, load them in turns, end them, and return the trial of each.
 
-    Returns the trial of each. Raises DoesNotFit if the second cannot be booted beside the first; nothing is left then.
+    Raises DoesNotFit if a further one cannot be booted beside the first; nothing is left then.
     """
-    assert load.options.turn is not None
     around = procedure or Procedure()
     schedule, bodies, sizes = draw_requests(load, seed)
-    plan = plan_turns(schedule, load.workload.duration, seconds=load.options.turn)
     speeds = [around.measure_speed()]
     services: dict[str, Deployment] = {}
     findings: dict[str, tuple[Finding, ...]] = dict.fromkeys(systems, ())
-    runs: dict[str, Run] = {}
+    runs = {role: Run.unissued(schedule.offsets_ns, seed=seed, digest=schedule.digest) for role in systems}
     used: dict[str, float] = {}
     try:
         for role, system in systems.items():
-            if services:
-                _require_room(services)
             observe(steps[role])
-            services[role] = system.deploy()
-            try:
-                await asyncio.to_thread(services[role].boot, boot_progress(observe))
-            except DeploymentError as error:
-                if len(services) == 1:
-                    raise
-                raise DoesNotFit(
-                    f"{system.name} does not boot beside the other ({str(error).splitlines()[0]})"
-                ) from None
-            observe(Ready(seconds=services[role].boot_seconds))
-            endpoint = load.target.at(services[role].url)
-            findings[role] += await around.warm_up(
-                LoadGenerator(endpoint), bodies, services[role], observe, load.warmup
-            )
-        async with AsyncExitStack() as stack:
-            booted: dict[str, _Booted] = {}
-            for role, service in services.items():
-                pid = service.pid
-                meter = stack.enter_context(measured_resources(None if pid is None else _root_of(service)))
-                generator = load.options.generator(load.target.at(service.url), observe)
-                issue = await stack.enter_async_context(generator.in_turns(schedule, bodies, plan))
-                booted[role] = _Booted(service, (), issue, meter)
-            try:
-                runs = await _take_turns(booted, plan, steps, observe, used)
-            except LoadError as error:
-                runs = {}
-                for role in systems:
-                    findings[role] += (lost_load(error),)
-        for role, each in booted.items():
-            run = runs.get(role)
-            if run is None:
-                run = Run.unissued(schedule.offsets_ns, seed=schedule.seed, digest=schedule.digest)
-            else:
-                run = _on_its_own_clock(run, schedule, plan, each.others)
-                findings[role] += examine_run(run, each.service, around) + _busy_while_idle(each)
-            runs[role] = replace(run, resources=_resources(each, run), sizes=sizes)
-            findings[role] += find_death(each.service)
+            services[role] = await _boot(system, services, observe)
+            generator = LoadGenerator(load.target.at(services[role].url))
+            findings[role] += await around.warm_up(generator, bodies, services[role], observe, load.warmup)
+        try:
+            loaded = await load_in_turns(load, services, schedule, bodies, observe, steps=steps, used=used)
+        except LoadError as error:
+            # The load generator failed: the measurement is void, and says why; the other pairs' figures remain.
+            findings = {role: (*found, lost_load(error)) for role, found in findings.items()}
+        else:
+            for role, each in loaded.items():
+                assert each.run is not None
+                runs[role] = replace(each.run, resources=each.resources)
+                findings[role] += (*examine_run(runs[role], services[role], around), *_busy_while_idle(each))
+        for role, service in services.items():
+            findings[role] += find_death(service)
     finally:
         for service in services.values():
             service.stop()
     speeds.append(around.measure_speed())
+    calibration_ns = sum(speeds) // len(speeds)
     trials = {}
-    for role in systems:
-        run = runs[role]
-        if services[role].pid is not None:
-            run = replace(run, calibration_ns=sum(speeds) // len(speeds))
+    for role, run in runs.items():
+        here = services[role].pid is not None
+        run = replace(run, sizes=sizes, calibration_ns=calibration_ns if here else None)
         observe(drained(steps[role], run))
         trials[role] = Trial(run, findings[role], disturbers=tuple(used.items()))
     return trials
 
 
-async def _take_turns(
-    booted: Mapping[str, _Booted],
-    plan: TurnPlan,
-    steps: Mapping[str, Booting],
+async def load_in_turns(
+    load: Load,
+    services: Mapping[str, Deployment],
+    schedule: Schedule,
+    bodies: Sequence[object],
     observe: Observer,
-    used: dict[str, float],
-) -> dict[str, Run]:
-    """Issue all turns and return the run of each system; ``used``: CPU seconds of others, by name, as they add up."""
-    runs: dict[str, Run] = {}
-    here = all(each.service.pid is not None for each in booted.values())
-    before = take_cpu_snapshot()
-    for turn, reference_first in enumerate(plan.reference_first):
-        order = ("reference", "candidate") if reference_first else ("candidate", "reference")
-        for role, other in (order, order[::-1]):
-            step = steps[role]
-            observe(
-                TurnBegan(
-                    workload=step.workload,
-                    profile=step.profile,
-                    number=step.number,
-                    total=step.total,
-                    turn=turn + 1,
-                    turns=len(plan),
-                )
-            )
-            run = await booted[role].issue()
-            after = take_cpu_snapshot()
-            booted[role].others.append(share_of_others(before, after) if here else None)
-            if here:
-                for name, seconds in others_by_name(before, after).items():
-                    used[name] = used.get(name, 0.0) + seconds
-                _note_idle(booted[other], before, after)
-            before = after
-            if run is not None:
-                runs[role] = run
-    return runs
+    *,
+    steps: Mapping[str, Booting] | None = None,
+    used: dict[str, float] | None = None,
+) -> dict[str, Loaded]:
+    """Issue ``schedule`` to each of the running ``services``, a turn to each, then the next turn.
+
+    ``steps``: what events call the runs. ``used`` gets the CPU seconds of processes that belong to none of them, by
+    name. Raises LoadError if a load generator fails.
+    """
+    assert load.options.turn is not None
+    plan = plan_turns(schedule, load.workload.duration, seconds=load.options.turn)
+    here = all(service.pid is not None for service in services.values())
+    loaded: dict[str, Loaded] = {}
+    ours: list[int] = []
+    async with AsyncExitStack() as stack:
+        for role, service in services.items():
+            meter = stack.enter_context(measured_resources(None if service.pid is None else _root_of(service)))
+            generator = load.options.generator(load.target.at(service.url), observe)
+            pid, issue = await stack.enter_async_context(generator.in_turns(schedule, bodies, plan))
+            ours += [pid, service.pid or pid]
+            loaded[role] = Loaded(meter, issue)
+        before = take_cpu_snapshot()
+        for turn, order in enumerate(plan.orders(list(services))):
+            for role in order:
+                if steps is not None:
+                    observe(_turn_began(steps[role], turn, len(plan)))
+                loaded[role].run = await loaded[role].issue()
+                after = take_cpu_snapshot()
+                loaded[role].others.append(share_of_others(before, after, ours=ours) if here else None)
+                if here:
+                    _note_idle(loaded, services, role, before, after)
+                    if used is not None:
+                        _add_up(used, others_by_name(before, after, ours=ours))
+                before = after
+    for each in loaded.values():
+        assert each.run is not None
+        each.run = _on_its_own_clock(each.run, schedule, plan, each.others)
+    return loaded
+
+
+async def _boot(system: System, services: Mapping[str, Deployment], observe: Observer) -> Deployment:
+    """Boot ``system`` beside the running ``services``. Raises DoesNotFit if it is not the first and that fails."""
+    if services:
+        _require_room(services)
+    service = system.deploy()
+    try:
+        await asyncio.to_thread(service.boot, boot_progress(observe))
+    except BaseException as error:
+        service.stop()
+        if not services or not isinstance(error, DeploymentError):
+            raise
+        raise DoesNotFit(f"{system.name} does not boot beside the other ({str(error).splitlines()[0]})") from None
+    observe(Ready(seconds=service.boot_seconds))
+    return service
+
+
+def _turn_began(step: Booting, turn: int, turns: int) -> TurnBegan:
+    return TurnBegan(
+        workload=step.workload,
+        profile=step.profile,
+        number=step.number,
+        total=step.total,
+        turn=turn + 1,
+        turns=turns,
+    )
 
 
 def _root_of(service: Deployment) -> Callable[[], int]:
     return lambda: service.pid or 0
 
 
-def _note_idle(booted: _Booted, before: CpuSnapshot, after: CpuSnapshot) -> None:
-    if booted.service.pid is not None:
-        booted.idle.append((cpu_seconds_of(booted.service.pid, before, after), after.at - before.at))
+def _note_idle(
+    loaded: Mapping[str, Loaded],
+    services: Mapping[str, Deployment],
+    busy: str,
+    before: CpuSnapshot,
+    after: CpuSnapshot,
+) -> None:
+    for role, service in services.items():
+        if role != busy and service.pid:
+            loaded[role].idle_cpu += cpu_seconds_of(service.pid, before, after)
+            loaded[role].idle_seconds += after.at - before.at
 
 
-def _idle(booted: _Booted) -> tuple[float, float]:
-    return sum(cpu for cpu, _ in booted.idle), sum(seconds for _, seconds in booted.idle)
+def _add_up(total: dict[str, float], more: Mapping[str, float]) -> None:
+    for name, seconds in more.items():
+        total[name] = total.get(name, 0.0) + seconds
 
 
-def _busy_while_idle(booted: _Booted) -> tuple[Finding, ...]:
-    cpu, seconds = _idle(booted)
-    if seconds <= 0 or cpu / seconds <= _IDLE_CPUS:
+def _busy_while_idle(loaded: Loaded) -> tuple[Finding, ...]:
+    cpus = loaded.idle_cpus
+    if cpus is None or cpus <= _IDLE_CPUS:
         return ()
-    message = f"while nothing was sent to it, the service kept {cpu / seconds:.2f} CPUs busy: the other system had less"
+    message = f"while nothing was sent to it, the service kept {cpus:.2f} CPUs busy: the other system had less"
     advice = "find what it computes in the background, or compare in whole runs (turns = false in the profile)"
-    return (Finding("busy-while-idle", "service", message, cpu / seconds, _IDLE_CPUS, advice),)
-
-
-def _resources(booted: _Booted, run: Run) -> Resources | None:
-    """Return what the system used in its own turns, and the generator in all."""
-    seen = booted.meter.resources
-    generator = None if run.resources is None else run.resources.generator
-    if seen is None or seen.service is None:
-        return Resources(generator=generator)
-    cpu, seconds = _idle(booted)
-    service = replace(
-        seen.service,
-        cpu_seconds=max(0.0, seen.service.cpu_seconds - cpu),
-        idle_cpus=cpu / seconds if seconds > 0 else None,
-    )
-    return Resources(service=service, generator=generator)
+    return (Finding("busy-while-idle", "service", message, cpus, _IDLE_CPUS, advice),)
 
 
 def _on_its_own_clock(run: Run, schedule: Schedule, plan: TurnPlan, others: list[float | None]) -> Run:
@@ -313,23 +344,20 @@ def _on_its_own_clock(run: Run, schedule: Schedule, plan: TurnPlan, others: list
 
 
 def _require_room(services: Mapping[str, Deployment]) -> None:
-    """Raise DoesNotFit if another system as large as the one that is up would not fit into memory."""
-    (service,) = services.values()
-    if not service.pid:
-        return
-    try:
-        root = psutil.Process(service.pid)
-        taken = sum(_own_memory(process) for process in (root, *root.children(recursive=True)))
-    except psutil.Error:
-        return
+    """Raise DoesNotFit if another system as large as the largest that is up would not fit into memory."""
+    taken = max(_memory_of(service) for service in services.values())
     free = psutil.virtual_memory().available
     if free < _ROOM * taken:
         raise DoesNotFit(f"one system takes {taken / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free")
 
 
-def _own_memory(process: psutil.Process) -> int:
-    """Return what a process has for itself; shared pages count in none, unless that cannot be told."""
+def _memory_of(service: Deployment) -> int:
+    """Return the memory that the processes of a service have for themselves; 0 where that cannot be told."""
+    total = 0
     try:
-        return int(process.memory_full_info().uss)
+        root = psutil.Process(service.pid) if service.pid else None
+        for process in [root, *root.children(recursive=True)] if root is not None else []:
+            total += int(process.memory_full_info().uss)
     except psutil.Error:
-        return 0
+        return total
+    return total

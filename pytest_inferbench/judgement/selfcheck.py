@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from scipy import optimize, special
 from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.comparison import compare, compare_family
 from pytest_inferbench.judgement.outcome import Outcome
-from pytest_inferbench.judgement.pairing import pair_up, read_runs
+from pytest_inferbench.judgement.pairing import Sample, pair_up, read_runs
+from pytest_inferbench.judgement.turn_changes import in_turns, turn_changes
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.units import format_fraction
 
@@ -22,6 +23,8 @@ __all__ = ["Noise", "SelfCheck", "self_check"]
 _POWER = 0.9
 _CONFIDENCE = 0.9
 _DRAWS = 200
+#: With which a slowdown of 5 % is looked for.
+_SMALL_MARGIN = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,9 @@ class Noise:
     ``sd``: standard deviation of the logarithm of one run's metric, estimated from the differences within pairs
     (divided by the square root of 2), with its 90 % ``interval`` (chi-square; it takes the noise for normal).
     ``detectable``: the smallest slowdown (0.08: 8 %) that is REGRESSED with a probability of 90 % or more in
-    ``repeats`` pairs; ``at_worst`` the same for the upper end of the interval.
+    ``repeats`` pairs; ``at_worst`` the same for the upper end of the interval. ``turns``, ``boots``: of pairs that were
+    measured in turns, the standard deviation of one turn's metric, and what of ``sd`` the turns do not explain: the
+    boots. None for whole runs, which do not tell the two apart.
     """
 
     metric: str
@@ -39,13 +44,15 @@ class Noise:
     interval: tuple[float, float]
     detectable: float
     at_worst: float
+    turns: float | None = None
+    boots: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfCheck:
     """What ``pairs`` pairs of boots of one service say. ``false_alarms`` of ``draws``: how many comparisons of
     ``repeats`` pairs, drawn from these with either side as the candidate, came out REGRESSED (draws overlap: they
-    are no independent trials)."""
+    are no independent trials). ``seconds``: that one pair took, boots included; None where that is not known."""
 
     pairs: int
     repeats: int
@@ -54,6 +61,22 @@ class SelfCheck:
     noise: tuple[Noise, ...]
     false_alarms: int
     draws: int
+    seconds: float | None = None
+
+    def minutes_for(self, slowdown: float, *, margin: float | None = None) -> float | None:
+        """Return how long it takes until ``slowdown`` (0.1: 10 %) is found 9 times of 10 by every metric.
+
+        ``margin``: by default that of the self-check. None where it is not known, or would take more than 100 pairs.
+        """
+        tolerated = self.margin if margin is None else margin
+        if self.seconds is None or not slowdown > tolerated:
+            return None
+        root = math.sqrt(2)
+        for pairs in range(2, 101):
+            found = (detectable(n.sd * root, pairs, margin=tolerated, alpha=self.alpha) for n in self.noise)
+            if max(found) <= slowdown:
+                return pairs * self.seconds / 60
+        return None
 
     def describe(self) -> str:
         """Return it in one sentence."""
@@ -61,11 +84,21 @@ class SelfCheck:
             f"{n.metric} {format_fraction(n.sd)} ({format_fraction(n.interval[0])} to {format_fraction(n.interval[1])})"
             for n in self.noise
         )
-        seen = ", ".join(f"{n.metric} {format_fraction(n.detectable)}" for n in self.noise)
-        return (
-            f"noise between boots {found}, from {self.pairs} pairs; {self.repeats} pairs find a slowdown (9 times of "
-            f"10) from {seen}; false alarms in {self.false_alarms} of {self.draws} draws"
+        apart = ", ".join(
+            f"{n.metric} {format_fraction(n.turns)} and {format_fraction(n.boots)}"
+            for n in self.noise
+            if n.turns is not None and n.boots is not None
         )
+        seen = ", ".join(f"{n.metric} {format_fraction(n.detectable)}" for n in self.noise)
+        text = f"noise {'of a pair in turns' if apart else 'between boots'} {found}, from {self.pairs} pairs; "
+        if apart:
+            text += f"between turns and between boots {apart}; "
+        text += f"{self.repeats} pairs find a slowdown (9 times of 10) from {seen}; "
+        if (ten := self.minutes_for(0.1)) is not None:
+            text += f"10% takes {ten:.0f} min"
+            five = self.minutes_for(0.05, margin=_SMALL_MARGIN)
+            text += f", 5% (margin {_SMALL_MARGIN:.0%}) {five:.0f} min; " if five is not None else "; "
+        return text + f"false alarms in {self.false_alarms} of {self.draws} draws"
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values; what is infinite, because so few pairs find nothing, is null."""
@@ -103,8 +136,12 @@ def self_check(
     margin: float = 0.05,
     alpha: float = 0.05,
     rng: np.random.Generator,
+    seconds: float | None = None,
 ) -> SelfCheck | None:
-    """Judge pairs of runs of the same service; None with fewer than three pairs, or where a metric is not finite."""
+    """Judge pairs of runs of the same service; None with fewer than three pairs, or where a metric is not finite.
+
+    ``seconds``: what a pair took.
+    """
     pairs = pair_up(read_runs(one, "reference"), read_runs(other, "candidate")).pairs
     if len(pairs) < 3:
         return None
@@ -113,7 +150,8 @@ def self_check(
         ratios = np.array(compare(one, other, metric=metric, margin=margin, alpha=alpha).pair_ratios)
         if not (np.isfinite(ratios).all() and (ratios > 0).all()):
             return None
-        noise.append(_noise(metric, np.log(ratios), repeats, margin, alpha))
+        found = _noise(metric, np.log(ratios), repeats, margin, alpha)
+        noise.append(_split(found, pairs) if all(in_turns(r, c) for r, c in pairs) else found)
     sides = [tuple(s.latencies if s.run is None else s.run for s in pair) for pair in pairs]
     size = min(repeats, len(sides))
     alarms = 0
@@ -133,6 +171,7 @@ def self_check(
         noise=tuple(noise),
         false_alarms=alarms,
         draws=_DRAWS,
+        seconds=seconds,
     )
 
 
@@ -153,6 +192,17 @@ def _noise(metric: str, logs: NDArray[np.float64], repeats: int, margin: float, 
         detectable=detectable(sd, repeats, margin=margin, alpha=alpha),
         at_worst=detectable(high, repeats, margin=margin, alpha=alpha),
     )
+
+
+def _split(noise: Noise, pairs: Sequence[tuple[Sample, Sample]]) -> Noise:
+    """Return ``noise`` split into that between turns and that between boots (variance components, from turns)."""
+    found = [turn_changes(r, c, noise.metric)[0] for r, c in pairs]
+    if not all(np.isfinite(changes).all() and changes.size > 1 for changes in found):
+        return noise
+    within = float(np.mean([changes.var(ddof=1) for changes in found]))
+    explained = float(np.mean([changes.var(ddof=1) / changes.size for changes in found]))
+    boots = max(0.0, 2 * noise.sd**2 - explained)
+    return replace(noise, turns=math.sqrt(within / 2), boots=math.sqrt(boots / 2))
 
 
 def detectable(sd: float, pairs: int, *, margin: float, alpha: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_inferbench.judgement.estimate import PERCENTILES, run_figure
 from pytest_inferbench.judgement.pairing import Sample
@@ -12,7 +13,7 @@ from pytest_inferbench.runs.run import Run
 from pytest_inferbench.stats.in_turns import group_turns, trimmed_mean, turn_weights
 from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
 
-__all__ = ["LEAST_REQUESTS", "change_in_turns", "in_turns", "pair_figures"]
+__all__ = ["LEAST_REQUESTS", "change_in_turns", "in_turns", "pair_figures", "turn_changes"]
 
 #: Requests that a turn, or several together, must hold for a figure of theirs to mean something; of other metrics a
 #: turn holds too little in any case.
@@ -37,12 +38,23 @@ def in_turns(reference: Sample, candidate: Sample) -> bool:
 def change_in_turns(reference: Sample, candidate: Sample, metric: str) -> float:
     """Return the log ratio of a metric of two runs that were issued in the same turns; NaN where turns do not say.
 
-    The log ratio of each pair of turns (or of as many successive ones as hold 1 / (1 - p) requests), combined by a
-    trimmed mean in which turns count less that met a disturbed machine (see `turn_weights`). p99 is not trimmed: rare
-    slow requests are what it is about. Error rate and throughput are of whole runs.
+    The log ratio of each pair of turns, combined by a trimmed mean in which turns count less that met a disturbed
+    machine (see `turn_weights`). p99 is not trimmed: rare slow requests are what it is about. Error rate and
+    throughput are of whole runs.
     """
-    if metric not in LEAST_REQUESTS or reference.run is None or candidate.run is None:
+    if metric not in LEAST_REQUESTS:
         return math.nan
+    changes, weights = turn_changes(reference, candidate, metric)
+    return trimmed_mean(changes, weights, share=0.0 if metric == "p99" else 0.2)
+
+
+def turn_changes(reference: Sample, candidate: Sample, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the log ratio of ``metric`` of each pair of turns, and its weight, both of shape (turns,).
+
+    Successive turns are taken together until they hold `LEAST_REQUESTS`.
+    """
+    assert reference.run is not None
+    assert candidate.run is not None
     slices = reference.run.turn_slices
     groups = group_turns([part.stop - part.start for part in slices], LEAST_REQUESTS[metric])
     changes, shares = [], []
@@ -52,8 +64,7 @@ def change_in_turns(reference: Sample, candidate: Sample, metric: str) -> float:
         before, after = pair_figures(*pair, metric)
         changes.append(float(log_ratio(np.array([after]), np.array([before]))[0]))
         shares.append([_others(run, group) for run in (reference.run, candidate.run)])
-    weights = turn_weights(*np.array(shares, dtype=np.float64).T)
-    return trimmed_mean(np.array(changes), weights, share=0.0 if metric == "p99" else 0.2)
+    return np.array(changes), turn_weights(*np.array(shares, dtype=np.float64).T)
 
 
 def _others(run: Run, group: tuple[int, ...]) -> float:

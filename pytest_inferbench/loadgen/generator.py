@@ -110,15 +110,15 @@ class LoadGenerator:
     @contextlib.asynccontextmanager
     async def in_turns(
         self, schedule: Schedule, payloads: Sequence[object], turns: TurnPlan
-    ) -> AsyncIterator[Callable[[], Awaitable[Run | None]]]:
-        """Open loop in turns: yield what issues the next of ``turns`` when called, and returns once it is drained.
+    ) -> AsyncIterator[tuple[int, Callable[[], Awaitable[Run | None]]]]:
+        """Open loop in turns: yield a pid, and what issues the next of ``turns`` and returns once it is drained.
 
         The last call returns the run, with what the generator used; those before return None. One process on this
         machine sends them all, whatever ``generators`` says. Raises as :meth:`issue` does.
         """
         work = replace(self._open_loop(schedule, payloads), turns=turns)
         left = len(turns)
-        async with processes.in_turns(work, self._reporter(work)) as issue:
+        async with processes.in_turns(work, self._reporter(work)) as (pid, issue):
 
             async def turn() -> Run | None:
                 nonlocal left
@@ -130,7 +130,7 @@ class LoadGenerator:
                 run = _as_run(message, work, seed=schedule.seed, digest=schedule.digest)
                 return replace(run, resources=Resources(generator=used))
 
-            yield turn
+            yield pid, turn
 
     def _open_loop(self, schedule: Schedule, payloads: Sequence[object]) -> Work:
         if len(payloads) != len(schedule):

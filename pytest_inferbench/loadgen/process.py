@@ -40,6 +40,11 @@ class WorkerProcess:
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
 
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
     def prepare(self, job: Message) -> None:
         """Hand over ``job`` and return when the worker is ready to start. Raises LoadError if it ends instead."""
         with self._explained():

@@ -57,8 +57,8 @@ async def drive(work: Work, generators: int, report: Callable[[int, Mapping[str,
 @contextlib.asynccontextmanager
 async def in_turns(
     work: Work, report: Callable[[int, Mapping[str, object]], None]
-) -> AsyncIterator[Callable[[], Awaitable[Message]]]:
-    """Yield what issues the next turn of ``work`` when it is called, and returns when that turn is drained.
+) -> AsyncIterator[tuple[int, Callable[[], Awaitable[Message]]]]:
+    """Yield a process, and what issues the next turn of ``work`` when called, and returns when that turn is drained.
 
     One process does them all, so that no turn pays for its start. What the last call returns holds the facts of all
     requests. Raises LoadError if the process fails. Leaving the block ends it.
@@ -79,7 +79,7 @@ async def in_turns(
         # In its thread: the kernel ends the process when the thread that started it ends.
         worker = await loop.run_in_executor(threads, WorkerProcess)
         await loop.run_in_executor(threads, worker.prepare, job)
-        yield turn
+        yield worker.pid, turn
     finally:
         if worker is not None:
             worker.end()

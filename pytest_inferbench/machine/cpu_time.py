@@ -57,32 +57,31 @@ def cpu_seconds_of(root: int, before: CpuSnapshot, after: CpuSnapshot) -> float:
     return _used(_tree(root, after), before, after)
 
 
-def share_of_others(before: CpuSnapshot, after: CpuSnapshot, *, ours: Iterable[int] | None = None) -> float:
-    """Return the CPU time that went neither to a tree of ``ours`` nor to nobody, as a share of that of all CPUs.
+def share_of_others(before: CpuSnapshot, after: CpuSnapshot, *, ours: Iterable[int]) -> float:
+    """Return the CPU time of everybody else from one snapshot to the other, as a share of that of all CPUs.
 
-    ``ours``: roots of process trees; this process by default. What the hypervisor withheld counts as others'.
+    ``ours``: roots of process trees that do not count, nor does this process itself (but what it started, if it is not
+    in ``ours``). What the hypervisor withheld counts as others'.
     """
     elapsed = (after.at - before.at) * after.cpus
     if elapsed <= 0:
         return 0.0
-    mine = set().union(*(_tree(root, after) for root in _roots(ours)))
-    return max(0.0, after.busy - before.busy - _used(mine, before, after)) / elapsed
+    return max(0.0, after.busy - before.busy - _used(_mine(ours, after), before, after)) / elapsed
 
 
-def others_by_name(before: CpuSnapshot, after: CpuSnapshot, *, ours: Iterable[int] | None = None) -> dict[str, float]:
-    """Return the CPU seconds of the processes that belong to none of ``ours``, by name, the largest first."""
-    mine = set().union(*(_tree(root, after) for root in _roots(ours)))
+def others_by_name(before: CpuSnapshot, after: CpuSnapshot, *, ours: Iterable[int]) -> dict[str, float]:
+    """Return the CPU seconds of the processes that `share_of_others` counts, by name, the largest first."""
+    mine = _mine(ours, after)
     found: dict[str, float] = {}
     for key, process in after.processes.items():
-        if key not in mine:
-            spent = _used({key}, before, after)
-            if spent > 0:
-                found[process.name] = found.get(process.name, 0.0) + spent
+        if key not in mine and (spent := _used({key}, before, after)) > 0:
+            found[process.name] = found.get(process.name, 0.0) + spent
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _roots(ours: Iterable[int] | None) -> Iterable[int]:
-    return (os.getpid(),) if ours is None else ours
+def _mine(ours: Iterable[int], snapshot: CpuSnapshot) -> set[_Key]:
+    this = {key for key in snapshot.processes if key[0] == os.getpid()}
+    return this.union(*(_tree(root, snapshot) for root in ours))
 
 
 def _used(keys: set[_Key], before: CpuSnapshot, after: CpuSnapshot) -> float:

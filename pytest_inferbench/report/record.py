@@ -259,6 +259,8 @@ def _plain(check: SelfCheck) -> Record:
             "interval": [_number(end) for end in noise.interval],
             "detectable": _number(noise.detectable),
             "at_worst": _number(noise.at_worst),
+            "turns": noise.turns,
+            "boots": noise.boots,
         }
         for noise in check.noise
     ]

@@ -198,10 +198,15 @@ def _pods(used: Sequence[Record]) -> Iterator[Line]:
 def _selfcheck(check: Record) -> Iterator[Line]:
     for index, noise in enumerate(check["noise"]):
         low, high = (format_fraction(float(end)) for end in noise["interval"])
+        what = "noise between boots"
+        if noise["turns"] is not None:
+            what = (
+                f"between turns {format_fraction(noise['turns'])}, boots {format_fraction(noise['boots'])}; of a pair"
+            )
         yield (
             Span(f"  {'self-check' if index == 0 else '':<15}", "bold"),
             Span(
-                f"{noise['metric']}: noise between boots {format_fraction(float(noise['sd']))} ({low} to {high}); "
+                f"{noise['metric']}: {what} {format_fraction(float(noise['sd']))} ({low} to {high}); "
                 f"{check['repeats']} pairs detect {format_fraction(float(noise['detectable']))} slower"
             ),
         )

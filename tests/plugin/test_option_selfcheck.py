@@ -10,18 +10,21 @@ from tests.plugin.conftest import ONE_MEASUREMENT, Bench
 def test_the_noise_and_what_can_be_detected_are_reported(bench: Bench) -> None:
     """Both sides are the profile under test; the summary and the JSON say how noisy the machine is."""
     bench.pytester.makepyfile(ONE_MEASUREMENT)
-    session = bench.run("--inferbench-selfcheck", repeats=3)
+    session = bench.run("--inferbench-selfcheck", "--inferbench-turns=100ms", repeats=3)
     assert {boot["profile"]["name"] for boot in bench.boots} == {"baseline"}
     assert len(bench.boots) == 6
     (measurement,) = session.measurements
     check = measurement["selfcheck"]
     assert (check["pairs"], check["repeats"], check["draws"]) == (3, 3, 200)
     assert [noise["metric"] for noise in check["noise"]] == ["p50", "p95"]
+    assert check["seconds"] > 0
     for noise in check["noise"]:
+        assert noise["turns"] > 0
+        assert noise["boots"] >= 0
         low, high = noise["interval"]
         assert 0 < low < noise["sd"] < high
         assert 0.05 < noise["detectable"] < noise["at_worst"]
-    session.result.stdout.fnmatch_lines(["  vs itself *", "  self-check *noise between boots *", "*false alarms: *"])
+    session.result.stdout.fnmatch_lines(["  vs itself *", "  self-check *between turns *, boots *", "*false alarms: *"])
 
 
 def test_it_is_stored_with_the_baseline_and_quoted_by_later_verdicts(bench: Bench) -> None:
