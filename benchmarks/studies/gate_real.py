@@ -36,7 +36,7 @@ from pytest_inferbench.config.project import read_project
 from pytest_inferbench.deployment import Deployment
 from pytest_inferbench.deployment.local import Launch, LocalService
 from pytest_inferbench.harness.trial import Load, LoadOptions, draw_requests
-from pytest_inferbench.harness.turns import load_in_turns
+from pytest_inferbench.harness.turn_load import load_in_turns
 from pytest_inferbench.harness.warmup import warm_up
 from pytest_inferbench.judgement.verdict import compare_family
 from pytest_inferbench.loadgen import LoadGenerator

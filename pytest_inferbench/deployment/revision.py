@@ -24,9 +24,12 @@ class Revision:
     project: Path
 
     @classmethod
-    def find(cls, name: str, project: Path) -> Revision:
-        """Look ``name`` up in the repository around ``project``. Raises ConfigurationError with the way out."""
-        what = f"--against git:{name}"
+    def find(cls, name: str, project: Path, *, what: str = "--against git:{name}") -> Revision:
+        """Look ``name`` up in the repository around ``project``. Raises ConfigurationError with the way out.
+
+        ``what``: how the message begins.
+        """
+        what = what.format(name=name)
         top = _git(project, "rev-parse", "--show-toplevel")
         if top.returncode:
             raise ConfigurationError(f"{what}: {project} is not in a readable git repository ({_message(top)})")

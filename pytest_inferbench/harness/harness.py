@@ -12,9 +12,10 @@ from functools import partial
 from pytest_inferbench.events import Booting, Waiting
 from pytest_inferbench.harness.capacity import Capacity, CapacitySearch
 from pytest_inferbench.harness.history import History, Pair, PairLog
+from pytest_inferbench.harness.opponent import Opponent, find_opponent
 from pytest_inferbench.harness.results import CapacityFound, Measured, Observer, Recorded
 from pytest_inferbench.harness.resuming import load_capacity, load_pairs, resume_name, store_capacity, store_pairs
-from pytest_inferbench.harness.stored_reference import read_reference, record_baseline
+from pytest_inferbench.harness.stored_reference import record_baseline
 from pytest_inferbench.harness.systems import Systems
 from pytest_inferbench.harness.trial import (
     ITSELF,
@@ -99,18 +100,19 @@ class Harness:
         that a drift of the machine falls on both.
         """
         test = self.history.test
-        candidate, other = self.systems.under_test(profile), self.systems.reference(profile)
-        require_possible(load, candidate, other)
+        candidate = self.systems.under_test(profile)
         # Read before anything is booted: a damaged file must not cost the time of a benchmark.
-        stored, why_not = self._stored(test, load, profile) if other is None else (None, "")
+        opponent = find_opponent(
+            self.systems, self.store, self.environment, self.policy, test=test, load=load, profile=profile
+        )
+        other = opponent.system
+        require_possible(load, candidate, other)
         sampling = self.sampling
         plan = Plan.of(
             repeats=sampling.repeats if repeats is None else repeats,
-            sequential=sampling.budget is not None
-            and (other is not None or stored is not None)
-            and not load.disruptions,
+            sequential=sampling.budget is not None and opponent.exists and not load.disruptions,
             most=sampling.most_repeats if repeats is None else repeats,
-            available=None if stored is None else len(stored.runs),
+            available=len(opponent.stored.runs) if opponent.stored is not None and other is None else None,
             metrics=metrics,
             margin=margin,
             alpha=self.policy.alpha,
@@ -129,7 +131,7 @@ class Harness:
         await self._acquire()
         try:
             began, before = time.monotonic(), len(log.pairs)
-            stop = await self._trials(plan, log, load, candidate, other, stored, keep, alternation)
+            stop = await self._trials(plan, log, load, candidate, opponent, keep, alternation)
             fresh = len(log.pairs) - before
             seconds = (time.monotonic() - began) / fresh if fresh else None
         finally:
@@ -141,11 +143,8 @@ class Harness:
             note = f"resumed: {resumed} of these {len(pairs)} runs are those of the interrupted session"
             stop = replace(stop, reason="; ".join(filter(None, (stop.reason, note))))
         if other is not None:
-            trials = [pair.reference for pair in pairs if pair.reference is not None]
-            events = tuple(trial.events for trial in trials) if load.disruptions else ()
-            stored = Reference(label=_label(other), runs=tuple(trial.run for trial in trials), events=events)
-        notes = describe_alternation(alternation, pairs) if other is not None else ()
-        return self._finish(test, load, candidate, other, pairs, stop, stored, why_not, notes, seconds)
+            opponent = replace(opponent, notes=(*opponent.notes, *describe_alternation(alternation, pairs)))
+        return self._finish(test, load, candidate, opponent, pairs, stop, seconds)
 
     async def capacity(self, search: CapacitySearch, profile: str, slo: SLO, *, boots: int | None) -> Capacity:
         """Search for the capacity of ``profile`` while nobody else loads the machine, once per session."""
@@ -194,32 +193,18 @@ class Harness:
             waited = True
             yield
 
-    def _stored(self, test: str, load: Load, profile: str) -> tuple[Reference | None, str]:
-        """Return the stored baseline to compare with, or why there is none."""
-        if self.systems.is_reference(profile):
-            return None, f"profile {profile} is the reference of this session (--against)"
-        if load.disruptions:
-            return (
-                None,
-                "runs that are disrupted on purpose are no baseline; compare them with another profile or revision "
-                "in the same session (--against)",
-            )
-        return read_reference(
-            self.store, self.environment, self.policy, test=test, workload=load.workload, profile=profile
-        )
-
     async def _trials(
         self,
         plan: Plan,
         log: PairLog,
         load: Load,
         candidate: System,
-        other: System | None,
-        stored: Reference | None,
+        opponent: Opponent,
         keep: Callable[[], None],
         alternation: Alternation,
     ) -> Stop:
         """Run pairs until the plan ends, adding to ``log``; ``keep`` is called after each."""
+        other, stored = opponent.system, opponent.stored
         systems = {"candidate": candidate} if other is None else {"reference": other, "candidate": candidate}
         seeds = self._stored_seeds(stored)
         pairs, started, before = log.pairs, time.monotonic(), len(log.pairs)
@@ -288,14 +273,12 @@ class Harness:
         test: str,
         load: Load,
         candidate: System,
-        other: System | None,
+        opponent: Opponent,
         pairs: Sequence[Pair],
         stop: Stop,
-        reference: Reference | None,
-        why_not: str,
-        notes: tuple[str, ...],
         seconds: float | None,
     ) -> Measurement:
+        other, reference = opponent.system, opponent.reference(pairs)
         measured = reference.runs if other is not None and reference is not None else ()
         runs = tuple(pair.candidate.run for pair in pairs)
         checked = None
@@ -316,19 +299,20 @@ class Harness:
                 *(() if moved is None else moved.findings),
             ),
             reference=reference,
-            no_reference=why_not,
+            no_reference=opponent.missing,
             policy=self.policy,
             stop=stop,
             selfcheck=checked,
-            notes=notes,
+            notes=opponent.notes,
+            recorded=opponent.stored if other is not None else None,
         )
         # Before recording: a baseline that cannot be written must not cost the figures.
         self.observe(Measured(test=test, measurement=measurement))
         if self.policy.updating and measurement.valid and not load.disruptions:
-            recorded = {candidate.name: measurement.runs}
+            stored = {candidate.name: measurement.runs}
             if other is not None and other.name == other.profile.name:
-                recorded[other.name] = measured
-            for name, each in recorded.items():
+                stored[other.name] = measured
+            for name, each in stored.items():
                 record_baseline(
                     self.store,
                     self.environment,
@@ -354,7 +338,3 @@ def _named(trial: Trial, step: Booting) -> Trial:
     """Return ``trial`` with findings that say which run they are about."""
     named = (replace(f, message=f"run {step.number} ({step.profile}): {f.message}") for f in trial.findings)
     return replace(trial, findings=tuple(named))
-
-
-def _label(system: System) -> str:
-    return f"profile {system.name}" if system.name == system.profile.name else system.name

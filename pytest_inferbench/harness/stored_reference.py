@@ -45,6 +45,7 @@ def read_reference(
         stored=True,
         selfcheck=_read_self_check(stored.selfcheck),
         differences=environment.differences(stored.environment),
+        revision=None if (revision := stored.environment.get("revision")) is None else str(revision),
     )
     return reference, ""
 

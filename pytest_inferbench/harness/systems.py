@@ -35,12 +35,14 @@ class Systems:
         *,
         against: str | None,
         selfcheck: bool,
+        controlled: bool = False,
         url: str | None,
         config: str | None,
         timeout: float,
     ) -> None:
         self._project = project
         self._root = root
+        self.controlled = controlled  #: whether the revision of a stored baseline is to be measured beside
         self._against = against
         self._selfcheck = selfcheck
         self._url = url
@@ -49,7 +51,7 @@ class Systems:
         self._scratch: ScratchFolder | None = None
         self._cluster: ClusterSession | None = None
         self._boots = count(1)
-        self._revision: tuple[Revision, Project, Path] | None = None
+        self._revisions: dict[str, tuple[Revision, Project, Path]] = {}
 
     def under_test(self, profile: str) -> System:
         """Return the system under test. Raises ConfigurationError for a profile that is not known."""
@@ -63,13 +65,22 @@ class Systems:
             return None
         if not self._against.startswith(REVISION_PREFIX):
             return self.under_test(self._against)
-        revision, project, root = self._export()
-        if profile not in project.profiles:
+        return self._at(self._against.removeprefix(REVISION_PREFIX), profile)
+
+    def control(self, profile: str, revision: str | None) -> System:
+        """Return the system that a stored baseline was recorded of, from the git description of that checkout.
+
+        Raises ConfigurationError where it cannot be booted here.
+        """
+        if self._url is not None:
+            raise ConfigurationError("an endpoint that runs already has no earlier revision")
+        if revision is None:
+            raise ConfigurationError("the baseline was recorded outside a git repository")
+        if revision.endswith("-dirty"):
             raise ConfigurationError(
-                f"{revision.label} has no profile {profile!r}{did_you_mean(profile, project.profiles)}; compare with a "
-                "profile of this checkout instead (--against PROFILE)"
+                f"the baseline was recorded from a checkout with changes that are in no commit ({revision})"
             )
-        return self._of(project, root, profile, name=revision.label, revision=revision)
+        return self._at(revision, profile, what="the revision that the baseline was recorded of")
 
     def is_reference(self, profile: str) -> bool:
         """Return True for the profile that the others of this session are compared with (``--against``)."""
@@ -141,13 +152,22 @@ class Systems:
             self._scratch = ScratchFolder()
         return self._scratch.path
 
-    def _export(self) -> tuple[Revision, Project, Path]:
+    def _at(self, name: str, profile: str, *, what: str = "--against git:{name}") -> System:
+        """Return the system of a revision of this project."""
+        revision, project, root = self._export(name, what)
+        if profile not in project.profiles:
+            raise ConfigurationError(
+                f"{revision.label} has no profile {profile!r}{did_you_mean(profile, project.profiles)}; compare with a "
+                "profile of this checkout instead (--against PROFILE)"
+            )
+        return self._of(project, root, profile, name=revision.label, revision=revision)
+
+    def _export(self, name: str, what: str) -> tuple[Revision, Project, Path]:
         """Write the revision's files, once, and read the configuration that it has of its own."""
-        if self._revision is None:
-            assert self._against is not None
-            revision = Revision.find(self._against.removeprefix(REVISION_PREFIX), self._root)
+        if name not in self._revisions:
+            revision = Revision.find(name, self._root, what=what)
             root = revision.export(self._folder)
             if not root.is_dir():
                 raise ConfigurationError(f"{revision.label} has no folder {root.name!r}, where this project is now")
-            self._revision = revision, read_project(root, self._config), root
-        return self._revision
+            self._revisions[name] = revision, read_project(root, self._config), root
+        return self._revisions[name]

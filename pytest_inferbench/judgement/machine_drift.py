@@ -78,7 +78,8 @@ class MachineDrift:
                 f"x{self.ratio:.3f} ({low:.3f} to {high:.3f}) as long",
                 value=self.ratio,
                 limit=1.0,
-                recommendation="compare in one session (--against), or record it here again (--update-baselines)",
+                recommendation="measure the recorded revision too (--inferbench-control), compare in one session "
+                "(--against), or record it here again (--update-baselines)",
             ),
         )
 

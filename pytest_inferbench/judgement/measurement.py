@@ -11,12 +11,13 @@ from pytest_inferbench.errors import ValidationError
 from pytest_inferbench.judgement.attribution import Shift, attribute, explain
 from pytest_inferbench.judgement.cost_curve import CostCurve, compare_costs, cost_curve, require_sizes
 from pytest_inferbench.judgement.machine_drift import MachineDrift, discount, machine_drift
+from pytest_inferbench.judgement.phrases import since_recorded
 from pytest_inferbench.judgement.resilience import Impact, Resilience, check_resilience, impact_of
 from pytest_inferbench.judgement.selfcheck import SelfCheck
 from pytest_inferbench.judgement.slo import SLO
 from pytest_inferbench.judgement.stopping import Stop
 from pytest_inferbench.judgement.validity import Finding
-from pytest_inferbench.judgement.verdict import Comparison, Outcome, SloCheck, Verdict, compare_family
+from pytest_inferbench.judgement.verdict import Comparison, Outcome, SloCheck, Verdict, compare, compare_family
 from pytest_inferbench.runs.environment import Environment
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.units import parse_fraction
@@ -43,7 +44,8 @@ class Policy:
 class Reference:
     """The other side of a comparison. ``label`` says which; ``differences`` what else changed since.
 
-    ``stored``: a recorded baseline, not a side of the same session. ``events``: as of a `Measurement`.
+    ``stored``: a recorded baseline, not a side of the same session; ``revision``: the commit that it was recorded of,
+    with "-dirty" after it if there were changes. ``events``: as of a `Measurement`.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Reference:
     stored: bool = False
     selfcheck: SelfCheck | None = None
     differences: tuple[str, ...] = ()
+    revision: str | None = None
 
     def machine_drift(self, runs: Sequence[Run], *, alpha: float) -> MachineDrift | None:
         """Return how the machine's speed moved from a stored baseline to ``runs``; None where that is not known.
@@ -74,6 +77,7 @@ class Measurement:
     comparisons are judged for it. ``selfcheck``: where the service was measured against itself, what that says.
     ``events``: per run, the disruptions as they came about; empty where nothing was disrupted on purpose. ``notes``:
     how it was measured beside the reference, in sentences: in turns or not and why, and what else used the machine.
+    ``recorded``: the stored baseline, where ``reference`` is the revision that it was recorded of (its live control).
     """
 
     workload: Workload
@@ -88,6 +92,7 @@ class Measurement:
     selfcheck: SelfCheck | None = None
     events: tuple[tuple[DisruptionEvent, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: Reference | None = None
     _verdicts: list[Verdict] = field(default_factory=list, init=False, repr=False, compare=False)
     _recovered_by: list[SLO] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -145,7 +150,13 @@ class Measurement:
             return self._verdict("regression", ())
         if self.reference is None:
             return self._verdict("regression", (), missing=self.no_reference)
-        return self._verdict("regression", self.comparisons(metrics, margin=tolerated))
+        checks = self.comparisons(metrics, margin=tolerated)
+        machine = self.machine_since_recorded(metrics)
+        told = tuple(
+            since_recorded(here.metric, (here.ratio, *here.interval), (then.ratio, *then.interval))
+            for here, then in zip(checks, machine, strict=bool(machine))
+        )
+        return self._verdict("regression", checks, told=told)
 
     def cost_curve(self, *, edges: Sequence[int] | None = None) -> CostCurve:
         """Return latency as a function of size; needs ``measure(service, size=...)``. ``edges`` cut sizes into classes.
@@ -189,6 +200,18 @@ class Measurement:
             margin=margin,
             alpha=self.policy.alpha if self.stop is None else self.stop.level,
             stored=self.reference.stored,
+        )
+
+    def machine_since_recorded(self, metrics: Sequence[str]) -> tuple[Comparison, ...]:
+        """Compare the recorded revision as it runs now with what was recorded of it: what the machine changed.
+
+        Empty without a live control. It is not judged.
+        """
+        if self.recorded is None or self.reference is None or not self.valid:
+            return ()
+        return tuple(
+            compare(self.recorded.runs, self.reference.runs, metric=metric, alpha=self.policy.alpha)
+            for metric in metrics
         )
 
     def shifts(self) -> tuple[Shift, ...]:

@@ -6,7 +6,7 @@ import math
 
 from pytest_inferbench.units import format_fraction, format_seconds
 
-__all__ = ["bound", "change", "count", "factor", "figure", "margin", "percent"]
+__all__ = ["bound", "change", "count", "factor", "figure", "margin", "percent", "since_recorded"]
 
 
 def figure(metric: str, value: float) -> str:
@@ -72,3 +72,12 @@ def percent(ratio: float) -> str:
 def count(number: int, what: str) -> str:
     """Return ``"1 run"`` or ``"3 runs"``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def since_recorded(metric: str, checkout: tuple[float, float, float], machine: tuple[float, float, float]) -> str:
+    """Return what of a change since a baseline was recorded is the checkout's and what the machine's.
+
+    Each as a ratio with the ends of its interval.
+    """
+    ours, theirs = (f"x{ratio:.3f} ({low:.3f} to {high:.3f})" for ratio, low, high in (checkout, machine))
+    return f"{metric}: this checkout {ours} of the recorded revision; the machine {theirs} of when that was recorded"

@@ -158,7 +158,10 @@ def _advice(verdict: Verdict) -> list[str]:
         return ["Accepted: this measurement is being recorded as the new baseline."]
     if verdict.outcome is Outcome.INCONCLUSIVE:
         if any(isinstance(check, Comparison) and check.drifted for check in verdict.checks):
-            return ["To decide: compare in one session (--against), or record it here again (--update-baselines)."]
+            return [
+                "To decide: measure the recorded revision too (--inferbench-control), compare in one session "
+                "(--against), or record it here again (--update-baselines)."
+            ]
         more = [c.more_pairs for c in verdict.checks if isinstance(c, Comparison) and c.more_pairs is not None]
         if more:
             return [f"To decide: {count(max(more), 'more pair')} (raise the repeats or the budget), or a lower rate."]

@@ -109,6 +109,12 @@ OPTIONS = (
         "compare the service with itself: shows the noise of this machine and the slowdown that it can detect",
         kind="flag",
     ),
+    Option(
+        "control",
+        "measure the revision that a stored baseline was recorded of beside the checkout, in turns: tells a change of "
+        "the code from one of the machine",
+        kind="flag",
+    ),
     Option("prune", "remove stored baselines whose test no longer exists", kind="flag"),
     Option(
         "generators",

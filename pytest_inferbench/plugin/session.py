@@ -192,6 +192,7 @@ class InferbenchSession:
             settings.root,
             against=settings.against,
             selfcheck=settings.selfcheck,
+            controlled=settings.control,
             url=settings.url,
             config=settings.config,
             timeout=settings.boot_timeout,

@@ -58,6 +58,7 @@ class Settings:
     generators: int | str
     turn: float | None
     selfcheck: bool
+    control: bool
     prune: bool
     resume: bool
     strict: bool
@@ -106,6 +107,12 @@ def _load(config: pytest.Config) -> Settings:
         raise ConfigurationError(
             f"--inferbench-selfcheck measures the service against itself: it does not go with --against {against}"
         )
+    for flag in ("against", "update-baselines", "selfcheck"):
+        if values["control"] and values[flag]:
+            raise ConfigurationError(
+                f"--inferbench-control compares with a stored baseline and its revision: it does not go with "
+                f"--inferbench-{flag}"
+            )
     if values["url"] and (len(selected) > 1 or against):
         raise ConfigurationError(
             "--inferbench-url tests one running endpoint, which no profile can change: it goes with one --profile "
@@ -146,6 +153,7 @@ def _load(config: pytest.Config) -> Settings:
         generators=_generators(values["generators"], "--inferbench-generators"),
         turn=_turn(values["turns"], "--inferbench-turns"),
         selfcheck=bool(values["selfcheck"]),
+        control=bool(values["control"]),
         prune=bool(values["prune"]),
         resume=bool(values["resume"]),
         strict=bool(values["strict"]),
