@@ -40,6 +40,7 @@ from .runs.environment import Environment as Environment
 from .runs.run import ClockOffset as ClockOffset
 from .runs.run import Failure as Failure
 from .runs.run import Run as Run
+from .runs.run import Turn as Turn
 from .workload.arrivals import ArrivalProcess as ArrivalProcess
 from .workload.arrivals import ClosedLoop as ClosedLoop
 from .workload.arrivals import Constant as Constant

@@ -4,14 +4,15 @@
 more for each byte of the body), ``step`` (seconds more from 96 bytes on), ``serial`` (one answer at a time), ``spend``
 ("queue=0.001, infer=0.005": seconds per part of an answer, reported as Server-Timing), ``status`` (of every answer but
 the readiness check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn``
-(ignores SIGTERM), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before
-listening).
+(ignores SIGTERM), ``exclusive`` (exits if another one is up in the same folder), ``background`` (computes all the
+time), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening).
 Every boot appends its facts to boots.jsonl in the working directory, every request to requests.jsonl.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -81,6 +82,11 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]
 
 
+def compute() -> None:
+    while True:
+        pass
+
+
 def main() -> None:
     port = int(sys.argv[1])
     if "exit" in RUNTIME:
@@ -88,6 +94,15 @@ def main() -> None:
         raise SystemExit(3)
     if RUNTIME.get("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if RUNTIME.get("exclusive"):
+        lock = open("exclusive.lock", "w")  # noqa: PTH123, SIM115  # held until this process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("there is one licence, and it is in use", flush=True)
+            raise SystemExit(4) from None
+    if RUNTIME.get("background"):
+        threading.Thread(target=compute, daemon=True).start()
     pids = [os.getpid()]
     if RUNTIME.get("grandchild"):
         sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -65,6 +65,19 @@ def test_a_normal_session_leaves_nothing_not_even_a_detached_grandchild(bench: B
     assert alive(bench) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_signal_in_a_turn_ends_both_systems(bench: Bench, number: signal.Signals) -> None:
+    """Two services with their generators are up in turns; Ctrl-C and SIGKILL leave none of them behind."""
+    bench.configure(profiles={"baseline": {"grandchild": True}, "other": {}}, duration="120s", rate=40)
+    bench.pytester.makepyfile(LONG)
+    with session(bench, "--profile=other", "--against=baseline", "--inferbench-turns=500ms") as process:
+        until(lambda: len({request["headers"]["host"] for request in bench.requests[60:]}) == 2)
+        assert len(alive(bench)) >= 7  # pytest, and of each system helper, service and generator
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        until(lambda: alive(bench) == [])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_signal_in_a_run_ends_service_and_generator(bench: Bench, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and SIGKILL of pytest, sent while requests are under way, leave no process behind."""

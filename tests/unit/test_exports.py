@@ -24,7 +24,7 @@ PUBLIC = {
         "ArrivalProcess",
         "Schedule",
     ),
-    *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Failure", "ClockOffset"),
+    *("Target", "ResponseCheck", "LoadGenerator", "Progress", "Run", "Turn", "Failure", "ClockOffset"),
     *("Workload", "Measurement", "Environment", "Finding"),
     *("InferenceService", "BoundWorkload", "CapacityFinder", "Capacity", "CostCurve", "find_slowest_payload"),
     *("KillWorker", "Freeze", "Restart", "CpuPressure", "MemoryPressure", "SlowNetwork", "DisruptionEvent"),
