@@ -19,6 +19,7 @@ import pytest
 from pytest_inferbench.harness.trial import Procedure
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.plugin.session import PROCEDURE
+from tests.plugin.stated_latencies import state_latencies
 
 # pytester forgets what a session in this process imported first; numpy, httpx, matplotlib and we do not bear a second
 # import.
@@ -35,6 +36,7 @@ for _module in (
     importlib.import_module(f"pytest_inferbench.{_module}")
 
 SERVICE = Path(__file__).with_name("loopback_service.py")
+STATED = Path(__file__).with_name("stated_latencies.py")
 
 #: Every test that only needs a measurement uses this one.
 ONE_MEASUREMENT = """
@@ -63,11 +65,13 @@ CALM = Procedure(warm_up=_warm_already, examine=lambda run: (), measure_speed=la
 CALM_CONFTEST = """
 from pytest_inferbench.harness.trial import Procedure
 from pytest_inferbench.plugin.session import PROCEDURE
+from stated_latencies import state_latencies
 
 async def warm_already(*args):
     return ()
 
 def pytest_configure(config):
+    state_latencies(config)
     config.stash[PROCEDURE] = Procedure(warm_up=warm_already, examine=lambda run: (), measure_speed=lambda: 1_000_000)
 """
 
@@ -82,7 +86,8 @@ class Surroundings:
     procedure: Procedure = CALM
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Put it where the session looks for it."""
+        """Put it where the session looks for it, and believe a service that states its latencies."""
+        state_latencies(config)
         config.stash[PROCEDURE] = self.procedure
 
 
@@ -137,6 +142,7 @@ class Bench:
     ) -> None:
         """Write pyproject.toml; ``profiles`` gives the ``runtime`` table of each profile.
 
+        A test whose outcome depends on latencies gives its profiles ``answer``, which no busy machine changes.
         Without ``warmup`` sessions in other processes do not warm up either, unless the test asks for the real
         procedure: the loopback service has nothing to warm, and that takes seconds for each boot.
         """
@@ -230,7 +236,8 @@ def bench(pytester: pytest.Pytester, surroundings: Surroundings, monkeypatch: py
     """A project with the loopback service and the profile ``baseline``, but without tests."""
     # After pytester, which removes it.
     monkeypatch.setenv("PYTEST_ADDOPTS", f"'{ASYNCIO_ADVICE}'")
-    shutil.copy(SERVICE, pytester.path)
+    for file in (SERVICE, STATED):
+        shutil.copy(file, pytester.path)
     bench = Bench(pytester, surroundings)
     bench.configure()
     return bench

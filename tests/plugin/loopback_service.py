@@ -1,8 +1,9 @@
 """The service that the plugin's tests boot: ``python loopback_service.py PORT``; its profile says how it behaves.
 
-``runtime`` may hold ``delay`` (seconds per answer), ``busy`` (seconds of computing per answer), ``per_byte`` (seconds
-more for each byte of the body), ``step`` (seconds more from 96 bytes on), ``serial`` (one answer at a time), ``spend``
-("queue=0.001, infer=0.005": seconds per part of an answer, reported as Server-Timing), ``status`` (of every answer but
+``runtime`` may hold ``delay`` (seconds per answer), ``answer`` (the same, but the service only states them:
+stated_latencies.py), ``busy`` (seconds of computing per answer), ``per_byte`` (seconds stated besides for each byte of
+the body), ``step`` (the same from 96 bytes on), ``serial`` (one stated answer at a time), ``spend`` ("queue=0.001,
+infer=0.005": seconds stated besides per part of an answer, reported as Server-Timing), ``status`` (of every answer but
 the readiness check), ``ready`` (false: never), ``dies_after`` (answers, after which the process exits), ``stubborn``
 (ignores SIGTERM), ``exclusive`` (exits if another one is up in the same folder), ``background`` (computes all the
 time), ``grandchild`` (starts a process in a session of its own) and ``exit`` (says so and exits before listening).
@@ -11,7 +12,6 @@ Every boot appends its facts to boots.jsonl in the working directory, every requ
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -28,13 +28,21 @@ RUNTIME = PROFILE["runtime"]
 SPEND = [part.split("=") for part in RUNTIME.get("spend", "").split(",") if part]
 PARTS = {name.strip(): float(seconds) for name, seconds in SPEND}
 LOCK = threading.Lock()
-TURN = threading.Lock()
 ANSWERS = iter(range(10**9))
 
 
 def note(name: str, **facts: object) -> None:
     with LOCK, open(name, "a", encoding="utf-8") as stream:  # noqa: PTH123
         stream.write(json.dumps(facts) + "\n")
+
+
+def stated(size: int) -> dict[str, float]:
+    """Return what the answer to a body of so many bytes states about its latency; nothing without ``answer``."""
+    if "answer" not in RUNTIME:
+        return {}
+    step = RUNTIME.get("step", 0.0) if size >= 96 else 0.0
+    seconds = RUNTIME["answer"] + RUNTIME.get("per_byte", 0.0) * size + step + sum(PARTS.values())
+    return {"answer": seconds} | ({"serial": 1.0} if RUNTIME.get("serial") else {})
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,10 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             note("requests.jsonl", method=self.command, path=self.path, headers=headers, body=body)
             if RUNTIME.get("dies_after", 10**9) <= next(ANSWERS):
                 os._exit(7)
-            time.sleep(sum(PARTS.values()))
-            with TURN if RUNTIME.get("serial") else contextlib.nullcontext():
-                step = RUNTIME.get("step", 0.0) if len(body) >= 96 else 0.0
-                time.sleep(RUNTIME.get("delay", 0.0) + RUNTIME.get("per_byte", 0.0) * len(body) + step)
+            time.sleep(RUNTIME.get("delay", 0.0))
             until = time.thread_time() + RUNTIME.get("busy", 0.0)
             while time.thread_time() < until:
                 pass
@@ -61,8 +66,9 @@ class Handler(BaseHTTPRequestHandler):
         text = b'{"label": "fine"}' if status == 200 else b"the model is broken"
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
-        timing = ", ".join(f"{name};dur={seconds * 1e3}" for name, seconds in PARTS.items())
-        self.send_header("Server-Timing", timing or "queue;dur=1.5, infer;dur=2.5")
+        parts = PARTS or {"queue": 0.0015, "infer": 0.0025}
+        timing = ", ".join(f"{name};dur={seconds * 1e3}" for name, seconds in (parts | stated(len(body))).items())
+        self.send_header("Server-Timing", timing)
         self.end_headers()
         self.wfile.write(text)
 

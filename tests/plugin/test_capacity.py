@@ -7,7 +7,7 @@ import pytest
 from tests.plugin.conftest import Bench
 
 # One answer at a time, 10 ms each: at most 100 per second can be served.
-SERIAL = {"baseline": {"delay": 0.01, "serial": True}}
+SERIAL = {"baseline": {"answer": 0.01, "serial": True}}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_search_brackets_what_the_service_can_do(found: dict[str, object]) -
 
 def test_an_slo_that_never_holds_is_an_error(bench: Bench) -> None:
     """No rate can make an answer of 4 ms come within 1 ms: the error says so, and what the service did."""
-    bench.configure(profiles={"baseline": {"delay": 0.004, "serial": True}})
+    bench.configure(profiles={"baseline": {"answer": 0.004, "serial": True}})
     bench.pytester.makepyfile("""
         from pytest_inferbench import SLO
 

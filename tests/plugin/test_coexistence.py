@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import ONE_MEASUREMENT, Bench
+from tests.plugin.conftest import CALM_CONFTEST, ONE_MEASUREMENT, Bench
 
 
 def test_switched_off_it_is_gone(bench: Bench) -> None:
@@ -29,7 +29,8 @@ def test_pytest_benchmark_in_the_same_session(bench: Bench) -> None:
 
 def test_pytest_xdist_reports_in_the_controller(bench: Bench) -> None:
     """Two workers measure one after the other; summary and JSON of the controller hold both, and their verdicts."""
-    bench.configure(duration="0.3s", profiles={"baseline": {"delay": 0.005}, "other": {"delay": 0.005}})
+    bench.configure(duration="0.3s", profiles={"baseline": {"answer": 0.005}, "other": {"answer": 0.005}})
+    bench.pytester.makeconftest(CALM_CONFTEST)
     bench.pytester.makepyfile(
         """
         import pytest

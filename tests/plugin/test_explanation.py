@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from tests.plugin.conftest import Bench
+
+
+@pytest.fixture(autouse=True)
+def _slow_service(bench: Bench) -> None:
+    """Answers of 100 ms, which no limit here allows."""
+    bench.configure(profiles={"baseline": {"answer": 0.1}})
+
 
 FAILING = """
 from pytest_inferbench import SLO

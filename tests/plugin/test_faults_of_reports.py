@@ -66,6 +66,7 @@ def test_what_a_fixture_measured_has_the_verdicts_of_its_test(bench: Bench) -> N
             assert measured.meets(SLO(p50="10s"))
         """
     )
+    bench.configure(profiles={"baseline": {"answer": 0.1}})
     session = bench.run()
     session.result.assert_outcomes(passed=1)
     assert session.verdicts == ["MET"]

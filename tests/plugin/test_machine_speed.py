@@ -17,9 +17,9 @@ async def test_gate(inference_service, steady):
 
 
 def computing(bench: Bench, **seconds: float) -> None:
-    """Let each profile's service compute so long per answer, rarely enough that no queue forms on a busy machine."""
-    profiles = {name: {"busy": busy} for name, busy in seconds.items()}
-    bench.configure(profiles=profiles, rate=8, duration="2.5s")
+    """Let each profile's service state that an answer takes so long, and compute for 2 ms of it: a good part."""
+    profiles = {name: {"answer": answer, "busy": 0.002} for name, answer in seconds.items()}
+    bench.configure(profiles=profiles, rate=40)
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def test_systems_in_turns_share_the_machine(bench: Bench, recorded: Callable[[fl
 
 
 def test_a_service_that_only_waits_is_no_slower_on_a_slower_machine(bench: Bench, surroundings: Surroundings) -> None:
-    """It takes four times as long without computing: that is the service's doing, whatever the machine's speed."""
+    """It takes four times as long and hardly computes: that is the service's doing, whatever the machine's speed."""
     bench.pytester.makepyfile(GATE)
-    bench.configure(profiles={"baseline": {"delay": 0.02}}, rate=30, duration="1s")
+    bench.configure(profiles={"baseline": {"answer": 2}}, rate=40)
     bench.run("--update-baselines", repeats=3)
-    bench.configure(profiles={"baseline": {"delay": 0.08}}, rate=30, duration="1s")
+    bench.configure(profiles={"baseline": {"answer": 8}}, rate=40)
     surroundings.procedure = replace(CALM, measure_speed=lambda: 1_500_000)
     assert bench.run(repeats=3).verdicts == ["REGRESSED"]

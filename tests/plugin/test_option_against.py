@@ -6,8 +6,7 @@ import pytest
 
 from tests.plugin.conftest import ONE_MEASUREMENT, Bench
 
-# Long answers: a busy machine adds milliseconds.
-TWO = {"baseline": {"delay": 0.04}, "slow": {"delay": 0.4}}
+TWO = {"baseline": {"answer": 0.04}, "slow": {"answer": 0.4}}
 GATED = """
 async def test_gated(inference_service, steady):
     measurement = await steady.measure(inference_service)

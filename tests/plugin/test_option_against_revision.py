@@ -34,12 +34,12 @@ def leftovers() -> list[Path]:
 @pytest.fixture
 def repository(bench: Bench) -> Bench:
     """A repository whose commit has a fast service, and whose checkout has one ten times slower."""
-    bench.configure(profiles={"baseline": {"delay": 0.004}})
+    bench.configure(profiles={"baseline": {"answer": 0.004}})
     bench.pytester.makepyfile(GATED)
     git(bench.path, "init")
     git(bench.path, "add", ".")
     git(bench.path, "commit", "-m", "fast")
-    bench.configure(profiles={"baseline": {"delay": 0.04}})
+    bench.configure(profiles={"baseline": {"answer": 0.04}})
     return bench
 
 
@@ -53,7 +53,7 @@ def test_the_checkout_is_compared_with_the_revision_and_left_alone(repository: B
     commit = git(repository.path, "rev-parse", "HEAD").strip()
     assert measurement["reference"]["label"] == f"git:HEAD ({commit[:10]})"
     assert session.verdicts == ["REGRESSED"]
-    assert [boot["profile"]["runtime"]["delay"] for boot in repository.boots] == [0.04, 0.04]
+    assert [boot["profile"]["runtime"]["answer"] for boot in repository.boots] == [0.04, 0.04]
     (p50,) = measurement["verdicts"][0]["checks"]
     assert p50["ratio"] > 4
     # What this session wrote by order of the user is its result, its facts and its baseline; and no revision is one.
@@ -68,18 +68,19 @@ def test_the_checkout_is_compared_with_the_revision_and_left_alone(repository: B
 
 def test_a_project_in_a_subfolder_that_imports_an_installed_package(bench: Bench) -> None:
     """The revision's own files come first on the import path, before the checkout that is installed."""
+    bench.configure(profiles={"baseline": {"answer": 0.0}})
     project = bench.path / "below"
     project.mkdir()
     for name in ("pyproject.toml", "loopback_service.py"):
         (bench.path / name).rename(project / name)
-    (project / "speed.py").write_text("DELAY = 0.001\n")
-    service = (project / "loopback_service.py").read_text().replace('RUNTIME.get("delay", 0.0)', "speed.DELAY")
+    (project / "speed.py").write_text("ANSWER = 0.001\n")
+    service = (project / "loopback_service.py").read_text().replace('RUNTIME["answer"]', "speed.ANSWER")
     (project / "loopback_service.py").write_text("import speed\n" + service.replace("from __future__", "# "))
     (project / "test_it.py").write_text(GATED)
     git(bench.path, "init")
     git(bench.path, "add", ".")
     git(bench.path, "commit", "-m", "fast")
-    (project / "speed.py").write_text("DELAY = 0.03\n")
+    (project / "speed.py").write_text("ANSWER = 0.03\n")
     session = bench.run("below", "--rootdir=below", "--against=git:main", repeats=2)
     assert session.verdicts == ["REGRESSED"]
 

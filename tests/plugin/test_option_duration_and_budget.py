@@ -39,7 +39,7 @@ async def test_gated(inference_service, steady):
 
 def test_a_budget_ends_as_soon_as_the_outcome_is_clear(bench: Bench) -> None:
     """Ten times slower is clear at the first look, after 3 of 12 pairs, at a level below alpha; the summary says so."""
-    bench.configure(profiles={"baseline": {"delay": 0.004}, "slow": {"delay": 0.04}})
+    bench.configure(profiles={"baseline": {"answer": 0.004}, "slow": {"answer": 0.04}})
     bench.pytester.makepyfile(GATED)
     session = bench.run("--profile=slow", "--against=baseline", "--inferbench-budget=10min", repeats=None)
     (measurement,) = session.measurements

@@ -64,7 +64,7 @@ def report(bench: Bench, made: dict[str, str]) -> Path:
         path.parent.mkdir()
         path.write_text(made["page"], encoding="utf-8")
         return path
-    bench.configure(profiles={"baseline": {"delay": 0.1}, "slow": {"delay": 0.2}}, duration="2s")
+    bench.configure(profiles={"baseline": {"answer": 0.1}, "slow": {"answer": 0.2}}, duration="2s")
     bench.pytester.makeconftest(CALM_CONFTEST)
     bench.pytester.makepyfile(GATED)
     session = bench.run("-n1", "--profile=slow", "--against=baseline", f"--inferbench-html={path}", repeats=2)

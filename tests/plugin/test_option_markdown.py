@@ -19,6 +19,7 @@ async def test_gated(inference_service, steady):
 
 def test_the_verdict_comes_first_then_the_table(bench: Bench) -> None:
     """The first line is the gravest outcome; a row per check, and the explanation and the figures are folded below."""
+    bench.configure(profiles={"baseline": {"answer": 0.1}})
     bench.pytester.makepyfile(GATED)
     session = bench.run("--inferbench-markdown=out/report.md")
     text = (bench.path / "out/report.md").read_text(encoding="utf-8")
@@ -72,7 +73,7 @@ def test_a_failure_is_marked_at_the_line_of_the_assert(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(bench.path.parent))
     bench.pytester.makeconftest(CALM_CONFTEST)
-    bench.configure(profiles={"baseline": {"delay": 0.1}})
+    bench.configure(profiles={"baseline": {"answer": 0.1}})
     bench.pytester.makepyfile(GATED)
     session = bench.run(*processes)
     (command,) = [line for line in session.output.splitlines() if line.startswith("::error ")]

@@ -31,7 +31,7 @@ async def test_second(inference_service, bursty):
 """
 
 # One answer at a time: such a service has a capacity.
-SERIAL = {name: {"delay": 0.01, "serial": True} for name in ("baseline", "other")}
+SERIAL = {name: {"answer": 0.01, "serial": True} for name in ("baseline", "other")}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_what_has_changed_is_measured_anew(interrupted: Bench, change: str) -> N
     if change == "no option":
         options.pop()
     elif change == "profile":
-        interrupted.configure(profiles={**SERIAL, "baseline": {"delay": 0.02}}, rate=40, duration="0.3s")
+        interrupted.configure(profiles={**SERIAL, "baseline": {"answer": 0.02}}, rate=40, duration="0.3s")
     else:
         subprocess.run(["git", "init", "--quiet"], cwd=interrupted.path, check=True)
     assert len(interrupted.run(*options, repeats=2).measurements) == 1

@@ -9,6 +9,7 @@ from tests.plugin.conftest import ONE_MEASUREMENT, Bench
 
 def test_the_noise_and_what_can_be_detected_are_reported(bench: Bench) -> None:
     """Both sides are the profile under test; the summary and the JSON say how noisy the machine is."""
+    bench.configure(profiles={"baseline": {"answer": 0.005}})
     bench.pytester.makepyfile(ONE_MEASUREMENT)
     session = bench.run("--inferbench-selfcheck", "--inferbench-turns=100ms", repeats=3)
     assert {boot["profile"]["name"] for boot in bench.boots} == {"baseline"}
@@ -29,6 +30,7 @@ def test_the_noise_and_what_can_be_detected_are_reported(bench: Bench) -> None:
 
 def test_it_is_stored_with_the_baseline_and_quoted_by_later_verdicts(bench: Bench) -> None:
     """Recorded by --update-baselines, the self-check stands in the reasons of what is held against that baseline."""
+    bench.configure(profiles={"baseline": {"answer": 0.005}})
     bench.pytester.makepyfile("""
         async def test_gated(inference_service, steady):
             measurement = await steady.measure(inference_service)

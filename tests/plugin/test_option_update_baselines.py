@@ -17,7 +17,7 @@ async def test_gated(inference_service, steady):
 
 def test_the_life_of_a_baseline(bench: Bench) -> None:
     """Recorded; the same service passes; a slower one fails; recording the slower one is accepted and passes then."""
-    bench.configure(profiles={"baseline": {"delay": 0.1}})
+    bench.configure(profiles={"baseline": {"answer": 0.1}})
     bench.pytester.makepyfile(GATED)
     first = bench.run("--update-baselines", repeats=2)
     first.result.assert_outcomes(passed=1)
@@ -31,12 +31,12 @@ def test_the_life_of_a_baseline(bench: Bench) -> None:
     assert same.measurements[0]["reference"]["label"].startswith("baseline 20")
 
     before = _stored(bench)
-    bench.configure(profiles={"baseline": {"delay": 0.1}}, rate=100)
+    bench.configure(profiles={"baseline": {"answer": 0.1}}, rate=100)
     other = bench.run()
     assert other.verdicts == ["NO_BASELINE"]  # another rate is another workload
     other.result.stdout.fnmatch_lines(["*of another workload*"])
 
-    bench.configure(profiles={"baseline": {"delay": 0.5}})
+    bench.configure(profiles={"baseline": {"answer": 0.5}})
     slower = bench.run(repeats=2)
     slower.result.assert_outcomes(failed=1)
     assert slower.verdicts == ["REGRESSED"]

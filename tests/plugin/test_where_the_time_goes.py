@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatch
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,9 @@ from tests.plugin.conftest import Bench
 PARTS = {"queue": 0.001, "tokenize": 0.002, "infer": 0.006}
 
 
-def spend(**changes: float) -> dict[str, str]:
-    """Return the profile of a service that spends so many seconds in each part."""
-    return {"spend": ",".join(f"{name}={seconds}" for name, seconds in {**PARTS, **changes}.items())}
+def spend(elsewhere: float = 0.0, **changes: float) -> dict[str, Any]:
+    """Return the profile of a service that states so many seconds in each part, and some more that it does not name."""
+    return {"answer": elsewhere, "spend": ",".join(f"{name}={seconds}" for name, seconds in {**PARTS, **changes}.items())}
 
 
 GATED = """
@@ -26,22 +27,17 @@ async def test_gated(inference_service, steady):
 @pytest.mark.parametrize("part", ["queue", "tokenize", "infer", "network and framework"])
 def test_a_regression_names_the_part_that_got_slower(bench: Bench, part: str) -> None:
     """Ten milliseconds more in one part of a real answer: the failing assert, the JSON and the summary say in which."""
-    # What the service does not report is as long as the machine makes it.
-    slow, grew = {**spend(), "delay": 0.01}, "* ms *"
-    if part in PARTS:
-        slow, grew = spend(**{part: PARTS[part] + 0.01}), "10.0 ms *"
+    slow = spend(**{part: PARTS[part] + 0.01}) if part in PARTS else spend(elsewhere=0.01)
     bench.configure(profiles={"baseline": spend(), "slow": slow}, rate=40, duration="1s")
     bench.pytester.makepyfile(GATED)
     session = bench.run("--profile=slow", "--against=baseline", repeats=3)
     assert session.verdicts == ["REGRESSED"]
     session.result.stdout.fnmatch_lines(["E *where the time went: *", "  mean time in *queue *tokenize *"])
-    # Not first where the machine delayed the network at the same time.
     explanation = " ".join(session.measurements[0]["verdicts"][0]["explanation"].split())
-    assert fnmatch(explanation, f"*where the time went: *{part} +{grew}*"), explanation
+    assert fnmatch(explanation, f"*where the time went: {part} +* ms *"), explanation
     shifts = {shift["component"]: shift for shift in session.measurements[0]["reference"]["shifts"]}
     assert set(shifts) == {"client delay", "queue", "tokenize", "infer", "network and framework"}
-    if part in PARTS:
-        assert shifts[part]["change"] == pytest.approx(0.01)
+    assert shifts[part]["change"] == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_stored_baseline_keeps_the_parts(bench: Bench) -> None:
