@@ -15,7 +15,7 @@ from pytest_inferbench.loadgen.shards import Work, merge, split
 __all__ = ["drive", "in_turns"]
 
 #: From the last "ready" to the agreed start: time for the word to reach every worker on a busy machine.
-_LEAD_NS = 250_000_000
+_LEAD_NS = 1_000_000_000
 
 
 async def drive(work: Work, generators: int, report: Callable[[int, Mapping[str, object]], None]) -> Message:

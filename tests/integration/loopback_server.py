@@ -1,7 +1,8 @@
 """A loopback HTTP server with known behaviour, in a process of its own: run by the ``server`` fixture.
 
 Prints its port, then serves until its stdin ends. The first path segment says how a request is treated; the body of
-``/delay`` is the delay in milliseconds. Written on bare sockets' level, so that it can misbehave in every way.
+``/delay`` is the delay in milliseconds, that of ``/together`` how many requests must be waiting before any is answered.
+Written on bare sockets' level, so that it can misbehave in every way.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Server:
     def __init__(self) -> None:
         self.connections = 0
         self.requests: list[dict[str, object]] = []
+        self.waiting = 0
+        self.together = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -53,7 +56,15 @@ class Server:
                 start = time.monotonic()
                 await asyncio.sleep(float(body) / 1000)
                 took = (time.monotonic() - start) * 1000
-                writer.write(OK % f'Server-Timing: app;dur={took:.3f}, batch;desc="8"\r\n'.encode())
+                asked = float(body)
+                timing = f'app;dur={took:.3f}, asked;dur={asked:.0f}, batch;desc="8"'
+                writer.write(OK % f"Server-Timing: {timing}\r\n".encode())
+            case "together":
+                self.waiting += 1
+                if self.waiting >= int(body):
+                    self.together.set()
+                await self.together.wait()
+                writer.write(OK % b"")
             case "stall":  # the whole server stops for a while when a body says so
                 if body:
                     time.sleep(float(body) / 1000)  # noqa: ASYNC251  # to block the loop is the point
@@ -92,7 +103,8 @@ class Server:
                 )
                 return False
             case "reset-stats":
-                self.connections, self.requests = 0, []
+                self.connections, self.requests, self.waiting = 0, [], 0
+                self.together.clear()
                 writer.write(OK % b"Connection: close\r\n")
                 return False
             case _:

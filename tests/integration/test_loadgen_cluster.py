@@ -31,8 +31,12 @@ class Cluster:
 
     def generators(self) -> list[psutil.Process]:
         """The load generator's processes on all workers."""
-        children = [c for worker in self.workers for c in _children(worker.pid)]
-        return [c for c in children if any("loadgen.worker" in part for part in c.cmdline())]
+        found = []
+        for child in [child for worker in self.workers for child in _children(worker.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                if any("loadgen.worker" in part for part in child.cmdline()):
+                    found.append(child)
+        return found
 
 
 def _children(pid: int) -> list[psutil.Process]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import socket
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,16 +28,20 @@ def issue(target: Target, payloads: list[object], *, rate: float = 100.0, **opti
 
 
 def test_known_delays_are_recovered(server):
-    """Latencies are the server's known delays: never below, and told apart request by request."""
+    """Latencies are the server's known delays: never below, matched request by request, and within what passed here."""
     delays = [20, 150, 300] * 15
+    began_ns = time.monotonic_ns()
     run = issue(Target(f"{server.url}/delay"), [str(d) for d in delays])
+    ended_ns = time.monotonic_ns()
     assert run.error_rate == 0
     latency = run.latency_ns / MS
     # The server's own clock reading, sent along, allows for the lateness of its timer.
     assert np.all(latency >= run.server_timing["app"] - 0.01)
     assert np.all(run.server_timing["batch"] == 8)
-    by_delay = {d: latency[[i for i, x in enumerate(delays) if x == d]].min() for d in (20, 150, 300)}
-    assert by_delay[20] < 150 <= by_delay[150] < 300 <= by_delay[300]
+    assert run.server_timing["asked"].tolist() == delays
+    # Both ends of every latency lie on this machine's clock, between what we read of it before and after.
+    assert began_ns < run.scheduled_ns.min()
+    assert run.completed_ns.max() < ended_ns
 
 
 def test_facts_are_consistent_with_one_another(server):
@@ -52,7 +57,10 @@ def test_facts_are_consistent_with_one_another(server):
 
 
 def test_a_stall_of_the_server_shows_in_every_request_that_was_due_meanwhile(server):
-    """No coordinated omission: requests due during a 600 ms stall waited for its end; a closed loop sees only one."""
+    """No coordinated omission: requests due during a 600 ms stall waited for its end; a closed loop sees only one.
+
+    A busy machine may add a few stalls of its own, and never takes one away.
+    """
     schedule = Constant(100).schedule(1.5)
     payloads: list[object] = [None] * len(schedule)
     payloads[30] = "600"
@@ -63,7 +71,8 @@ def test_a_stall_of_the_server_shows_in_every_request_that_was_due_meanwhile(ser
     assert int((opened.latency_ns > 100 * MS).sum()) >= 45
     assert np.quantile(opened.latency_ns, 0.95) > 300 * MS
     assert closed.closed_loop
-    assert int((closed.latency_ns > 550 * MS).sum()) == 1
+    assert 1 <= int((closed.latency_ns > 550 * MS).sum()) <= 5
+    assert int((closed.latency_ns > 100 * MS).sum()) < int((opened.latency_ns > 100 * MS).sum()) / 2
     assert opened.error_rate == closed.error_rate == 0
 
 
@@ -84,7 +93,7 @@ def test_a_stall_of_the_server_shows_in_every_request_that_was_due_meanwhile(ser
 )
 def test_ways_to_fail_are_told_apart(server, path, failure, status):
     """Each misbehaviour of the server gets its own kind of failure and is counted, none is dropped or repeated."""
-    timeout = 0.3 if failure is Failure.TIMEOUT else 60.0
+    timeout = 1.5 if failure is Failure.TIMEOUT else 60.0
     run = issue(Target(server.url + path, timeout=timeout), [{"text": "x"}] * 5)
     assert [Failure(f).name for f in run.failure] == [failure.name] * 5
     assert run.status.tolist() == [status] * 5
@@ -107,7 +116,7 @@ def test_running_out_of_descriptors_is_not_the_service_s_fault(server):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     target = Target(f"{server.url}/delay", check=ResponseCheck(function=f"{__name__}:few_descriptors"))
     schedule = Replay([0.0] + [0.5] * n).schedule()
-    run = asyncio.run(LoadGenerator(target).issue(schedule, ["1"] + ["500"] * n))
+    run = asyncio.run(LoadGenerator(target).issue(schedule, ["1"] + ["2000"] * n))
     assert run.count(Failure.LOCAL) > 0
     assert run.count(Failure.LOCAL) + run.count(Failure.NONE) == n + 1
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
@@ -129,7 +138,7 @@ def test_a_broken_reused_connection_is_not_papered_over(server, method):
 
 def test_what_is_unfinished_when_the_drain_ends_is_counted(server):
     """Leftovers of the drain are UNFINISHED with status 0 and no completion, beside those that made it."""
-    run = issue(Target(f"{server.url}/delay"), ["1", "60000", "1", "60000"], drain_timeout=0.5)
+    run = issue(Target(f"{server.url}/delay"), ["1", "60000", "1", "60000"], drain_timeout=3)
     assert [Failure(f).name for f in run.failure] == ["NONE", "UNFINISHED", "NONE", "UNFINISHED"]
     assert run.completed_ns.tolist()[1::2] == [-1, -1]
     assert run.status.tolist() == [200, 0, 200, 0]
@@ -167,16 +176,16 @@ def test_connections_are_reused_or_not_as_asked(server):
 def test_waiting_for_a_connection_is_service_time(server):
     """With one connection, simultaneous requests queue for it: issued on time, each served after the one before."""
     target = Target(f"{server.url}/delay", max_connections=1)
-    run = asyncio.run(LoadGenerator(target).issue(Replay([0.0] * 4).schedule(), ["300"] * 4))
+    run = asyncio.run(LoadGenerator(target).issue(Replay([0.0] * 4).schedule(), ["1000"] * 4))
     assert server.connections == 1
     assert run.issued_ns.max() < run.completed_ns.min()
-    assert np.sort(run.service_time_ns)[-1] >= 4 * 299 * MS
+    assert np.sort(run.service_time_ns)[-1] >= 4 * 999 * MS
 
 
 def test_many_requests_in_flight_at_once(server):
-    """A thousand unanswered requests are all issued and answered: the descriptor limit is not met."""
+    """A thousand requests that are answered when all are waiting are answered: the descriptor limit is not met."""
     n = 1000
-    run = asyncio.run(LoadGenerator(Target(f"{server.url}/delay")).issue(Replay([0.0] * n).schedule(), ["4000"] * n))
+    run = asyncio.run(LoadGenerator(Target(f"{server.url}/together")).issue(Replay([0.0] * n).schedule(), [str(n)] * n))
     assert run.error_rate == 0
     assert run.issued_ns.max() < run.completed_ns.min()
 

@@ -19,7 +19,11 @@ async def test_steady(inference_service, workload, monkeypatch):
     async def killed(self, schedule, payloads):
         def kill(progress):
             for child in psutil.Process().children():
-                if any("loadgen.worker" in part for part in child.cmdline()) and not asked:
+                try:
+                    ours = any("loadgen.worker" in part for part in child.cmdline())
+                except psutil.NoSuchProcess:
+                    continue
+                if ours and not asked:
                     asked.append(self.generators)
                     os.kill(child.pid, signal.SIGKILL)
         self._on_progress = kill

@@ -14,7 +14,10 @@ PARTS = {"queue": 0.001, "tokenize": 0.002, "infer": 0.006}
 
 def spend(elsewhere: float = 0.0, **changes: float) -> dict[str, Any]:
     """Return the profile of a service that states so many seconds in each part, and some more that it does not name."""
-    return {"answer": elsewhere, "spend": ",".join(f"{name}={seconds}" for name, seconds in {**PARTS, **changes}.items())}
+    return {
+        "answer": elsewhere,
+        "spend": ",".join(f"{name}={seconds}" for name, seconds in {**PARTS, **changes}.items()),
+    }
 
 
 GATED = """

@@ -20,7 +20,7 @@ def test_a_built_bento_serves_from_anywhere(tiny_cache: Path, tmp_path: Path) ->
         env=service_environment(tiny_cache, None, **store),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert built.returncode == 0, built.stderr

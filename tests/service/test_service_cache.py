@@ -105,7 +105,7 @@ def test_two_builders_at_once_build_once(tmp_path: Path) -> None:
         )
         for _ in range(3)
     ]
-    outputs = [builder.communicate(timeout=60) for builder in builders]
+    outputs = [builder.communicate(timeout=300) for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0, 0], outputs
     assert len({out for out, _ in outputs}) == 1
     assert (tmp_path / "builds").read_text() == "x"

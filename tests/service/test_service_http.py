@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,7 +125,11 @@ def test_access_log_follows_the_profile(served: Callable[..., Served]) -> None:
     for name in ("baseline", "optimized"):
         service = served(PROFILES[name])
         assert _classify(service, "a phone").status_code == 200
-        logged[name] = "path=/classify" in service.log.read_text()
+        # The line may come after the answer; of the optimized profile, none of all these tests' requests left one.
+        deadline = time.monotonic() + (60 if name == "baseline" else 1)
+        while not (seen := "path=/classify" in service.log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        logged[name] = seen
     assert logged == {"baseline": True, "optimized": False}
 
 
@@ -142,7 +147,7 @@ def test_a_bad_setting_ends_the_boot_with_one_message(
     """Proves that the process dies at boot, and that the end of its log is the message and not a traceback."""
     env: dict[str, Any] = service_environment(tiny_cache, profile, **extra)
     ran = subprocess.run(
-        serve_command(free_port()), cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+        serve_command(free_port()), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert ran.returncode != 0
     last = ran.stderr.strip().splitlines()[-1]
