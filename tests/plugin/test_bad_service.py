@@ -56,11 +56,11 @@ def test_a_service_that_exits_at_once_shows_the_end_of_its_log(bench: Bench) -> 
 def test_a_service_that_never_gets_ready(bench: Bench) -> None:
     """After --inferbench-boot-timeout the wait ends; the error says what was asked, the log, and the option."""
     bench.configure(profiles={"baseline": {"ready": False}})
-    session = bench.run("--inferbench-boot-timeout=1500ms")
+    session = bench.run("--inferbench-boot-timeout=6s")
     session.result.assert_outcomes(failed=1)
     session.result.stdout.fnmatch_lines(
         [
-            "E*the service was not ready after 1.5 s (GET /readyz never answered 200)*--inferbench-boot-timeout*",
+            "E*the service was not ready after 6 s (GET /readyz never answered 200)*--inferbench-boot-timeout*",
             "E*| listening on *",
         ]
     )

@@ -27,13 +27,13 @@ async def test_it(inference_service, steady):
 
 @pytest.fixture
 def several(bench: Bench) -> Bench:
-    """The project with two workers under a manager; 60 requests per second for 2.5 seconds."""
+    """The project with two workers under a manager; 60 requests per second for 5.5 seconds."""
     shutil.copy(FORKING, bench.path)
     configure(bench)
     return bench
 
 
-def configure(bench: Bench, workers: int = 2, *, duration: str = "2.5s", **runtime: Any) -> None:
+def configure(bench: Bench, workers: int = 2, *, duration: str = "5.5s", **runtime: Any) -> None:
     command = json.dumps([sys.executable, "forking_service.py", "{port}", "{workers}"])
     bench.configure(
         profiles={"baseline": {"delay": 0.002, **runtime}},
@@ -143,7 +143,7 @@ def test_what_a_deployment_cannot_do_is_said_before_it_is_booted(several: Bench)
     for disruption, message in {
         "KillWorker(at=1, workers=3)": "the service has only 2; raise deployment.workers",
         'MemoryPressure(at=1, amount="900000GB")': "more than half of the",
-        "KillWorker(at=3)": "would come after the run, which lasts 2.5 s",
+        "KillWorker(at=6)": "would come after the run, which lasts 5.5 s",
     }.items():
         several.pytester.makepyfile(MEASURE.format(disruptions=disruption))
         session = several.run()
@@ -164,6 +164,7 @@ def test_an_endpoint_given_by_url_is_not_ours_to_disturb(bench: Bench) -> None:
 
 def test_a_disrupted_measurement_is_neither_recorded_nor_compared_with_a_baseline(bench: Bench) -> None:
     """--update-baselines stores nothing of it, and has_not_regressed says that there is nothing to compare with."""
+    bench.configure(rate=20, duration="4s")
     bench.pytester.makepyfile(
         MEASURE.format(disruptions="Freeze(at=0.1, duration=0.1)")
         + "    verdict = measurement.has_not_regressed()\n    print('SAID', verdict.reasons[0])\n"
