@@ -28,15 +28,19 @@ def configure(bench: Bench, workers: int, warmup: str, **runtime: float) -> None
 
 @pytest.mark.usefixtures("_real_examination")
 def test_every_worker_is_warm_when_the_clock_starts(bench: Bench) -> None:
-    """Two workers share a socket: each has answered many requests before the first one that is measured."""
-    configure(bench, 2, "{ requests = 40 }")
+    """Two workers share a socket: each has answered a request before the first one that is measured.
+
+    How many, is up to the kernel, which gives a connection to whoever is first to ask for one.
+    """
+    # Long enough to be seen by who looks 50 times a second, also on a busy machine.
+    configure(bench, 2, "{ requests = 40 }", delay=0.1)
     session = bench.run()
     (measurement,) = session.measurements
     requests = sum(run["requests"] for run in measurement["runs"])
     pids = {line["pid"] for line in bench.lines("workers.jsonl")}
     before = [line["pid"] for line in bench.lines("answers.jsonl")[:-requests]]
     assert len(pids) == 2
-    assert min(before.count(pid) for pid in pids) >= 10
+    assert min(before.count(pid) for pid in pids) >= 1
     assert not [finding for finding in measurement["findings"] if finding["rule"] == "workers-unseen"]
 
 
