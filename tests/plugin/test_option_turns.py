@@ -50,7 +50,7 @@ def test_two_pairs_boot_in_alternating_order(bench: Bench) -> None:
 
 def test_a_slower_system_is_regressed_in_turns(bench: Bench) -> None:
     """The verdict of runs in turns is that of whole runs: a service that takes a hundred times as long fails."""
-    bench.configure(profiles={"baseline": {"delay": 0.002}, "other": {"delay": 0.4}}, rate=60)
+    bench.configure(profiles={"baseline": {"answer": 0.002}, "other": {"answer": 0.4}}, rate=60)
     bench.pytester.makepyfile("""
         async def test_gated(inference_service, steady):
             assert (await steady.measure(inference_service)).has_not_regressed(metrics=["p50"])
