@@ -58,7 +58,7 @@ class Systems:
         return self._of(self._project, self._root, profile, name=profile)
 
     def reference(self, profile: str) -> System | None:
-        """Return the system that ``profile`` is interleaved with, None if it is measured alone."""
+        """Return the system that ``profile`` is compared with in this session, None if it is measured alone."""
         if self._selfcheck:
             return replace(self.under_test(profile), name=ITSELF)
         if self._against is None or self._against == profile:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from pytest_inferbench.deployment import Deployment
+from pytest_inferbench.deployment import Deployment, Watched
 from pytest_inferbench.errors import DeploymentError, LoadError
 from pytest_inferbench.events import Booting, Observer, Ready
 from pytest_inferbench.harness.history import Pair
@@ -32,7 +32,9 @@ from pytest_inferbench.harness.turn_load import Loaded, load_in_turns
 from pytest_inferbench.judgement.phrases import count
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.loadgen import LoadGenerator
+from pytest_inferbench.machine.probe import free_memory
 from pytest_inferbench.runs.run import Run
+from pytest_inferbench.runs.usage import Resources
 from pytest_inferbench.workload.arrivals import ClosedLoop
 
 __all__ = [
@@ -80,11 +82,12 @@ def why_whole_runs(load: Load, *systems: System) -> str:
     for system in systems:
         if not system.profile.turns:
             return f"profile {system.profile.name} says turns = false"
-        if system.profile.deployment.kind != "local":
-            return f"profile {system.profile.name} runs in a cluster"
-    ports = [system.profile.deployment.port for system in systems]
-    if ports[0] and len(set(ports)) == 1:
-        return f"both systems use port {ports[0]} (deployment.port)"
+    specs = [system.profile.deployment for system in systems]
+    if specs[0].port and len({spec.port for spec in specs}) == 1:
+        return f"both systems use port {specs[0].port} (deployment.port)"
+    places = {(spec.context, spec.namespace, spec.overlay) for spec in specs}
+    if specs[0].kind == "kubernetes" and len(places) == 1:
+        return f"both systems would have the same names in namespace {specs[0].namespace} (deployment.namespace)"
     return ""
 
 
@@ -142,6 +145,11 @@ async def run_pair_in_turns(
             services[role] = await _boot(system, services, observe)
             generator = LoadGenerator(load.target.at(services[role].url))
             findings[role] += await around.warm_up(generator, bodies, services[role], observe, load.warmup)
+        watches = {
+            role: await asyncio.to_thread(service.watch)
+            for role, service in services.items()
+            if isinstance(service, Watched)
+        }
         try:
             loaded = await load_in_turns(load, services, schedule, bodies, observe, steps=steps, used=used)
         except LoadError as error:
@@ -152,6 +160,10 @@ async def run_pair_in_turns(
                 assert each.run is not None
                 runs[role] = replace(each.run, resources=each.resources)
                 findings[role] += (*examine_run(runs[role], services[role], around), *_busy_while_idle(each))
+        for role, watch in watches.items():
+            pods, events = await asyncio.to_thread(watch.end)
+            resources = replace(runs[role].resources or Resources(), pods=pods, events=events)
+            runs[role] = replace(runs[role], resources=resources)
         for role, service in services.items():
             findings[role] += find_death(service)
     finally:
@@ -196,7 +208,7 @@ def _busy_while_idle(loaded: Loaded) -> tuple[Finding, ...]:
 def _require_room(services: Mapping[str, Deployment]) -> None:
     """Raise DoesNotFit if another system as large as the largest that is up would not fit into memory."""
     taken = max(_memory_of(service) for service in services.values())
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if free < _ROOM * taken:
         raise DoesNotFit(f"one system takes {taken / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +15,7 @@ import psutil
 
 from pytest_inferbench.runs.environment import Environment
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "free_memory"]
 
 #: Distributions whose version may be what changed a latency.
 _DISTRIBUTIONS = (
@@ -26,6 +28,8 @@ _DISTRIBUTIONS = (
     "numpy",
     "uvicorn",
 )
+
+_LOCK_FILES = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "requirements*.txt")
 
 
 def describe_environment(root: Path) -> Environment:
@@ -40,7 +44,32 @@ def describe_environment(root: Path) -> Environment:
         python=platform.python_version(),
         packages={name: version for name in _DISTRIBUTIONS if (version := _version(name)) is not None},
         revision=_revision(root),
+        locks=_locks(root),
     )
+
+
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many bytes can still be taken: of the machine, or of the limit of a container if that is less.
+
+    ``cgroup``: the folder of the control group (version 2) that a container sees as its own.
+    """
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or no such files
+        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
+        free = min(free, max(0, limit - int((cgroup / "memory.current").read_text(encoding="ascii"))))
+    return free
+
+
+def _locks(root: Path) -> dict[str, str]:
+    """Return digests of the files that pin dependencies, in ``root`` and above it within its repository."""
+    above = list(root.parents)
+    within = next((k for k, folder in enumerate((root, *above)) if (folder / ".git").exists()), 0)
+    found: dict[str, str] = {}
+    for folder in (root, *above[:within]):
+        for path in sorted(path for pattern in _LOCK_FILES for path in folder.glob(pattern)):
+            with contextlib.suppress(OSError):
+                found.setdefault(path.name, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    return found
 
 
 def _usable_cpus() -> int:

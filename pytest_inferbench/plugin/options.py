@@ -67,8 +67,7 @@ OPTIONS = (
     ),
     Option(
         "against",
-        "reference to compare with: another profile, or another git revision; its runs are interleaved with those "
-        "under test",
+        "reference to compare with: another profile, or another git revision; both are up, and are loaded in turns",
         metavar="PROFILE|git:REV",
         short="--against",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +152,7 @@ class Reporting:
         settings = self._config.stash[SESSION].settings
         if settings.update_baselines and self._recorded:
             number = f"{len(self._recorded)} baseline{'s' if len(self._recorded) > 1 else ''}"
-            terminalreporter.line(f"{number} recorded in {settings.storage}")
+            terminalreporter.line(f"{number} recorded in {settings.storage}{_no_control(self._records)}")
         elif settings.update_baselines:
             terminalreporter.write_line("no baseline was recorded: no measurement was valid", yellow=True)
         start = self._config.invocation_params.dir
@@ -200,3 +200,11 @@ def _failure(report: pytest.TestReport, root: Path) -> FailedTest:
     failing = [verdict["explanation"] for record in records for verdict in record["verdicts"] if not verdict["passed"]]
     message = "\n\n".join(failing) or (crash.message if crash is not None else report.longreprtext)
     return FailedTest(test=report.nodeid.rpartition("::")[2], path=path, line=number, message=message)
+
+
+def _no_control(records: Sequence[dict[str, Any]]) -> str:
+    """Return why --inferbench-control will not work with baselines of these records; empty if it will."""
+    revisions = {record["environment"]["revision"] for record in records}
+    if any(revision is not None and revision.endswith("-dirty") for revision in revisions):
+        return " (of a checkout with changes: --inferbench-control needs one that is in a commit)"
+    return ""

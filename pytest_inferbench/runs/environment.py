@@ -13,7 +13,8 @@ class Environment:
     """What is recorded of a machine and its software.
 
     Only ``machine`` decides whether two measurements may be compared: CPU model and number of CPUs. The rest is
-    shown where it differs, because it may be what changed the figures.
+    shown where it differs, because it may be what changed the figures. ``revision``: what git calls the checkout, with
+    "-dirty" after it if files are changed. ``locks``: digests of the files that pin dependencies, by name.
     """
 
     machine: str
@@ -24,6 +25,7 @@ class Environment:
     python: str
     packages: Mapping[str, str] = field(default_factory=dict)
     revision: str | None = None
+    locks: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values."""
@@ -42,4 +44,9 @@ class Environment:
             before, now = before_packages.get(name, "absent"), self.packages.get(name, "absent")
             if before != now:
                 changes.append(f"{name} {before} -> {now}")
+        locks = other.get("locks")
+        before_locks = locks if isinstance(locks, Mapping) else {}
+        for name in sorted(self.locks.keys() & before_locks.keys()):
+            if self.locks[name] != before_locks[name]:
+                changes.append(f"{name} changed")
         return tuple(changes)

@@ -44,7 +44,7 @@ def test_the_checkout_is_judged_against_the_recorded_revision_as_it_runs_now(rec
 def test_a_baseline_of_a_checkout_with_changes_has_no_control(recorded: Bench) -> None:
     """What is in no commit cannot be booted again: the stored baseline alone is compared with, and a note says so."""
     recorded.configure(rate=170)
-    recorded.run("--update-baselines", repeats=2)
+    assert "--inferbench-control needs one that is in a commit" in recorded.run("--update-baselines", repeats=2).output
     session = recorded.run("--inferbench-control", repeats=2)
     (measurement,) = session.measurements
     assert measurement["reference"]["label"].startswith("baseline ")

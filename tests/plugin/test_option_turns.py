@@ -96,6 +96,17 @@ def test_a_second_system_that_does_not_boot_beside_the_first_waits_for_it(bench:
     assert len(bench.boots) == 1 + 4  # the one that was up in vain, and two pairs
 
 
+def test_a_second_system_is_not_booted_where_memory_is_short(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The free memory is held against what the first system took, and the note gives both."""
+    monkeypatch.setattr("pytest_inferbench.harness.turns.free_memory", lambda: 2**20)
+    bench.configure(profiles=TWO)
+    bench.pytester.makepyfile(ONE_MEASUREMENT)
+    session = bench.run(*AGAINST)
+    (note,) = session.measurements[0]["notes"]
+    assert "GiB of memory and 0.0 GiB are free" in note
+    assert len(hosts(bench)) == 2
+
+
 def test_a_system_that_computes_while_it_is_idle_is_named(bench: Bench) -> None:
     """It takes CPU time from the turns of the other system."""
     bench.configure(profiles={"baseline": {}, "other": {"background": True}})

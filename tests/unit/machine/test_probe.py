@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_inferbench.machine import probe
-from pytest_inferbench.machine.probe import describe_environment
+from pytest_inferbench.machine.probe import describe_environment, free_memory
 
 INTEL = """
 processor\t: 0
@@ -132,3 +132,31 @@ def test_versions_that_may_matter_are_recorded_if_installed(
 
     monkeypatch.setattr(probe.importlib.metadata, "version", version)
     assert describe_environment(tmp_path).packages == {"torch": "torch-1", "numpy": "numpy-1"}
+
+
+def test_the_files_that_pin_dependencies_are_digested_up_to_the_repository(tmp_path: Path) -> None:
+    """The project's own and those of the folders around it, the nearest of a name, but nothing outside."""
+    project = tmp_path / "outside" / "repository" / "service"
+    project.mkdir(parents=True)
+    (project.parent / ".git").mkdir()
+    (project / "uv.lock").write_text("one")
+    (project.parent / "uv.lock").write_text("two")
+    (project.parent / "requirements-dev.txt").write_text("three")
+    (tmp_path / "outside" / "poetry.lock").write_text("four")
+    found = describe_environment(project).locks
+    assert set(found) == {"uv.lock", "requirements-dev.txt"}
+    before = describe_environment(project).to_dict()
+    (project / "uv.lock").write_text("five")
+    assert describe_environment(project).differences(before) == ("uv.lock changed",)
+
+
+def test_the_limit_of_a_container_bounds_the_free_memory(tmp_path: Path) -> None:
+    """What is left below the limit of the control group counts where it is less than the machine has; "max" is none."""
+    machine = free_memory(tmp_path / "nothing")
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    assert free_memory(tmp_path) == 600_000
+    (tmp_path / "memory.current").write_text("1400000\n")
+    assert free_memory(tmp_path) == 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory(tmp_path) == pytest.approx(machine, rel=0.5)
