@@ -15,9 +15,13 @@ from pytest_inferbench.stats.quantiles import log_ratio, smooth_quantiles
 
 __all__ = ["LEAST_REQUESTS", "change_in_turns", "in_turns", "pair_figures", "turn_changes"]
 
-#: Requests that a turn, or several together, must hold for a figure of theirs to mean something; of other metrics a
+#: Requests that a turn, or several together, must hold for a change of theirs to mean something; of other metrics a
 #: turn holds too little in any case.
-LEAST_REQUESTS = {"mean": 8, "p50": 8, "p90": 10, "p95": 20, "p99": 100}
+LEAST_REQUESTS = {"mean": 8, "p50": 8, "p90": 8, "p95": 8, "p99": 100}
+#: The share of the weight of turns that is cut at either end. What p99 is about are rare slow requests.
+_TRIMMED = {"mean": 0.2, "p50": 0.2, "p90": 0.2, "p95": 0.2, "p99": 0.0}
+#: A high percentile is about its slowest requests: of p95 the slowest 15 %.
+_SLOWEST = {"p90": 0.3, "p95": 0.15}
 
 
 def pair_figures(reference: Sample, candidate: Sample, metric: str) -> tuple[float, float]:
@@ -38,20 +42,22 @@ def in_turns(reference: Sample, candidate: Sample) -> bool:
 def change_in_turns(reference: Sample, candidate: Sample, metric: str) -> float:
     """Return the log ratio of a metric of two runs that were issued in the same turns; NaN where turns do not say.
 
-    The log ratio of each pair of turns, combined by a trimmed mean in which turns count less that met a disturbed
-    machine (see `turn_weights`). p99 is not trimmed: rare slow requests are what it is about. Error rate and
-    throughput are of whole runs.
+    The change in each pair of turns (see `turn_changes`), combined by a trimmed mean in which turns count less that met
+    a disturbed machine (see `turn_weights`). Error rate and throughput are of whole runs.
     """
     if metric not in LEAST_REQUESTS:
         return math.nan
     changes, weights = turn_changes(reference, candidate, metric)
-    return trimmed_mean(changes, weights, share=0.0 if metric == "p99" else 0.2)
+    return trimmed_mean(changes, weights, share=_TRIMMED[metric])
 
 
 def turn_changes(reference: Sample, candidate: Sample, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the log ratio of ``metric`` of each pair of turns, and its weight, both of shape (turns,).
+    """Return the change of ``metric`` in each pair of turns, and its weight, both of shape (turns,).
 
-    Successive turns are taken together until they hold `LEAST_REQUESTS`.
+    Both systems got the same requests, so each request has a change of its own, the logarithm of the ratio of its two
+    latencies. That of p50 is the trimmed mean (20 %) over all requests of a turn; that of p90 and p95 the mean over the
+    slowest 30 and 15 %, by the product of both latencies: a choice that favours neither side. The mean and p99 are
+    figures of both sides. Successive turns are taken together until they hold `LEAST_REQUESTS`.
     """
     assert reference.run is not None
     assert candidate.run is not None
@@ -60,11 +66,23 @@ def turn_changes(reference: Sample, candidate: Sample, metric: str) -> tuple[NDA
     changes, shares = [], []
     for group in groups:
         part = slice(slices[group[0]].start, slices[group[-1]].stop)
-        pair = Sample(reference.latencies[part]), Sample(candidate.latencies[part])
-        before, after = pair_figures(*pair, metric)
-        changes.append(float(log_ratio(np.array([after]), np.array([before]))[0]))
+        changes.append(_change(reference.latencies[part], candidate.latencies[part], metric))
         shares.append([_others(run, group) for run in (reference.run, candidate.run)])
     return np.array(changes), turn_weights(*np.array(shares, dtype=np.float64).T)
+
+
+def _change(before: NDArray[np.float64], after: NDArray[np.float64], metric: str) -> float:
+    if metric not in ("p50", *_SLOWEST):
+        first, second = pair_figures(Sample(before), Sample(after), metric)
+        return float(log_ratio(np.array([second]), np.array([first]))[0])
+    each = log_ratio(after, before)
+    share = 0.2
+    if metric in _SLOWEST:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slowest = np.argsort(np.log(before) + np.log(after), kind="stable")
+        each, share = each[slowest[-max(1, round(_SLOWEST[metric] * each.size)) :]], 0.0
+    each = each[~np.isnan(each)]  # failed on both sides: no change
+    return trimmed_mean(each, np.ones(each.size), share=share) if each.size else 0.0
 
 
 def _others(run: Run, group: tuple[int, ...]) -> float:

@@ -118,3 +118,45 @@ def test_the_comparison_of_five_pairs_finds_five_per_cent_through_bursts() -> No
     assert compare(*sides, metric="p95").outcome is Outcome.REGRESSED
     whole = [[each.latencies for each in side] for side in sides]
     assert compare(*whole, metric="p95").outcome is Outcome.INCONCLUSIVE
+
+
+def test_requests_are_compared_one_by_one() -> None:
+    """Payloads differ a hundredfold. One request in five is 20 % slower: p50 is as it was, exactly; four in five: not."""
+    base = latencies() * np.random.default_rng(3).choice([1.0, 10.0, 100.0], TURNS * EACH)
+    few, most = base.copy(), base.copy()
+    few[::5] *= 1.2
+    most[np.arange(most.size) % 5 > 0] *= 1.2
+    assert change(run(base), run(few), "p50") == pytest.approx(1.0, abs=1e-9)
+    assert change(run(base), run(most), "p50") > 1.15
+
+
+def test_p95_is_about_the_slowest_requests_of_both_sides() -> None:
+    """Only the slowest tenth of each turn is 50 % slower: p95 shows most of it, p50 nothing."""
+    base = latencies()
+    slow = base.copy()
+    for turn in range(TURNS):
+        part = slice(turn * EACH, (turn + 1) * EACH)
+        slow[part] = np.where(base[part] >= np.quantile(base[part], 0.9), 1.5 * base[part], base[part])
+    assert change(run(base), run(slow), "p95") > 1.25
+    assert change(run(base), run(slow), "p50") == pytest.approx(1.0, abs=1e-9)
+
+
+def test_noise_on_one_side_alone_is_no_change_of_p95() -> None:
+    """The choice of the slowest requests favours neither side: independent noise on both averages out."""
+    rng = np.random.default_rng(9)
+    found = []
+    for seed in range(60):
+        before, after = (latencies(seed) * np.exp(0.3 * rng.standard_normal(TURNS * EACH)) for _ in range(2))
+        found.append(math.log(change(run(before), run(after), "p95")))
+    assert abs(float(np.mean(found))) < 4 * float(np.std(found)) / math.sqrt(len(found))
+
+
+def test_a_request_that_failed_on_both_sides_says_nothing() -> None:
+    """It has no change of its own; one that failed on one side alone is as slow as can be, and may be trimmed."""
+    base = latencies()
+    both, one = base.copy(), base.copy()
+    both[3] = one[5] = np.inf
+    first = both.copy()
+    second = both.copy()
+    second[5] = np.inf
+    assert change(run(first), run(second), "p50") == pytest.approx(1.0, abs=1e-9)
