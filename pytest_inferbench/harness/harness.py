@@ -212,7 +212,10 @@ class Harness:
             if pairs:
                 elapsed, fresh = time.monotonic() - started, len(pairs) - before
                 budget = self.sampling.budget
-                spent = budget is not None and fresh > 0 and elapsed + elapsed / fresh > budget
+                if len(plan.looks) > 1 and len(pairs) in plan.looks:
+                    alternation.lengthen(load, pairs, plan.metrics)
+                expected = max(elapsed / fresh if fresh else 0.0, alternation.next_seconds(pairs))
+                spent = budget is not None and fresh > 0 and elapsed + expected > budget
                 reference: Sequence[Run] = () if stored is None else stored.runs
                 if other is not None:
                     reference = [pair.reference.run for pair in pairs if pair.reference is not None]
@@ -231,7 +234,7 @@ class Harness:
                 )
                 for place, (role, system) in enumerate(ordered.items(), start=1)
             }
-            trials = await self._pair(load, ordered, seed, steps, alternation)
+            trials = await self._pair(alternation.next_load(load), ordered, seed, steps, alternation)
             log.add(Pair(seed=seed, **{role: _named(trial, steps[role]) for role, trial in trials.items()}))
             keep()
 

@@ -109,12 +109,15 @@ class Trial:
     """What came of one trial; ``events``: the disruptions as they came about.
 
     ``disturbers``: of a trial in turns, the processes of neither system by name, with the CPU seconds they used.
+    ``boot_seconds``, ``load_seconds``: what its pair took up to the first turn, and from there on.
     """
 
     run: Run
     findings: tuple[Finding, ...]
     events: tuple[DisruptionEvent, ...] = ()
     disturbers: tuple[tuple[str, float], ...] = ()
+    boot_seconds: float = 0.0
+    load_seconds: float = 0.0
 
     @property
     def valid(self) -> bool:

@@ -7,6 +7,7 @@ them. Turns of seconds share it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,12 +31,13 @@ from pytest_inferbench.harness.trial import (
 )
 from pytest_inferbench.harness.turn_load import Loaded, load_in_turns
 from pytest_inferbench.judgement.phrases import count
+from pytest_inferbench.judgement.turns_per_boot import times_as_long
 from pytest_inferbench.judgement.validity import Finding
 from pytest_inferbench.loadgen import LoadGenerator
 from pytest_inferbench.machine.probe import free_memory
 from pytest_inferbench.runs.run import Run
 from pytest_inferbench.runs.usage import Resources
-from pytest_inferbench.workload.arrivals import ClosedLoop
+from pytest_inferbench.workload.arrivals import ClosedLoop, Constant, Gamma, Poisson
 
 __all__ = [
     "Alternation",
@@ -59,14 +61,44 @@ class DoesNotFit(Exception):
 
 @dataclass(slots=True)
 class Alternation:
-    """How two systems alternate in one measurement. ``whole_runs``: why they do so by whole runs; empty: in turns."""
+    """How two systems alternate in one measurement.
+
+    ``whole_runs``: why they do so by whole runs; empty: in turns. ``times``: how many times as long as their workload
+    says the next runs are, where that is worth their boots.
+    """
 
     whole_runs: str = ""
+    times: int = 1
 
     @property
     def in_turns(self) -> bool:
         """Whether they are loaded in turns."""
         return not self.whole_runs
+
+    def lengthen(self, load: Load, pairs: Sequence[Pair], metrics: Sequence[str]) -> None:
+        """Let the next runs be as long as is worth a boot, from what ``pairs`` show."""
+        if not self.in_turns or self.times > 1 or not isinstance(load.workload.process, Poisson | Gamma | Constant):
+            return  # of these processes a longer run begins with the arrivals of a shorter one
+        both = [(pair.reference.run, pair.candidate.run) for pair in pairs if pair.reference is not None]
+        boot, loading = (
+            sum(getattr(pair.candidate, what) for pair in pairs) / len(pairs)
+            for what in ("boot_seconds", "load_seconds")
+        )
+        self.times = times_as_long(both, metrics, boot_seconds=boot, load_seconds=loading)
+
+    def next_load(self, load: Load) -> Load:
+        """Return ``load`` for the next pair."""
+        if self.times == 1:
+            return load
+        return replace(load, workload=replace(load.workload, duration=self.times * load.workload.duration))
+
+    def next_seconds(self, pairs: Sequence[Pair]) -> float:
+        """Return about how long the next pair takes, from those in turns so far; 0 where there are none."""
+        known = [pair.candidate for pair in pairs if pair.candidate.load_seconds]
+        if not known:
+            return 0.0
+        boot = sum(trial.boot_seconds for trial in known) / len(known)
+        return boot + self.times * min(trial.load_seconds for trial in known)
 
 
 def why_whole_runs(load: Load, *systems: System) -> str:
@@ -101,6 +133,8 @@ def describe_alternation(alternation: Alternation, pairs: Sequence[Pair]) -> tup
     typical = sorted(turn.seconds for turn in turns)[len(turns) // 2]
     per_run = len(turns) // (2 * len(pairs))
     notes = [f"both systems were up and loaded in turns of {typical:.1f} s, {count(per_run, 'turn')} in each run"]
+    if alternation.times > 1:
+        notes.append(f"the last runs are {alternation.times} times as long as the workload says: boots take long")
     known = [turn.others for turn in turns if turn.others is not None]
     if known:
         share = sum(known) / len(known)
@@ -134,6 +168,7 @@ async def run_pair_in_turns(
     """
     around = procedure or Procedure()
     schedule, bodies, sizes = draw_requests(load, seed)
+    began = time.monotonic()
     speeds = [around.measure_speed()]
     services: dict[str, Deployment] = {}
     findings: dict[str, tuple[Finding, ...]] = dict.fromkeys(systems, ())
@@ -150,6 +185,7 @@ async def run_pair_in_turns(
             for role, service in services.items()
             if isinstance(service, Watched)
         }
+        ready = time.monotonic()
         try:
             loaded = await load_in_turns(load, services, schedule, bodies, observe, steps=steps, used=used)
         except LoadError as error:
@@ -176,7 +212,13 @@ async def run_pair_in_turns(
         here = services[role].pid is not None
         run = replace(run, sizes=sizes, calibration_ns=calibration_ns if here else None)
         observe(drained(steps[role], run))
-        trials[role] = Trial(run, findings[role], disturbers=tuple(used.items()))
+        trials[role] = Trial(
+            run,
+            findings[role],
+            disturbers=tuple(used.items()),
+            boot_seconds=ready - began,
+            load_seconds=time.monotonic() - ready,
+        )
     return trials
 
 

@@ -107,6 +107,30 @@ def test_a_second_system_is_not_booted_where_memory_is_short(bench: Bench, monke
     assert len(hosts(bench)) == 2
 
 
+def test_with_a_budget_the_runs_get_as_long_as_is_worth_a_boot(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first look learns of boots and turns decides about the runs after it, and the report says so."""
+    asked = []
+
+    def times(pairs: list[object], metrics: tuple[str, ...], **seconds: float) -> int:
+        asked.append((len(pairs), metrics, seconds))
+        return 3
+
+    monkeypatch.setattr("pytest_inferbench.harness.turns.times_as_long", times)
+    bench.configure(profiles=TWO)
+    bench.pytester.makepyfile("""
+        async def test_it(inference_service, steady):
+            await steady.measure(inference_service, metrics=["p50"], margin="0.01%")
+    """)
+    session = bench.run(*AGAINST, "--inferbench-turns=100ms", "--inferbench-budget=10min", repeats=4)
+    (measurement,) = session.measurements
+    assert [len(run["turns"]) for run in measurement["runs"]] == [5, 5, 5, 15]
+    ((pairs, metrics, seconds),) = asked
+    assert (pairs, metrics) == (3, ("p50",))
+    assert seconds["boot_seconds"] > 0
+    assert seconds["load_seconds"] > 1  # two systems, half a second each
+    assert any("3 times as long as the workload says" in note for note in measurement["notes"])
+
+
 def test_a_system_that_computes_while_it_is_idle_is_named(bench: Bench) -> None:
     """It takes CPU time from the turns of the other system."""
     bench.configure(profiles={"baseline": {}, "other": {"background": True}})

@@ -121,7 +121,7 @@ def test_the_comparison_of_five_pairs_finds_five_per_cent_through_bursts() -> No
 
 
 def test_requests_are_compared_one_by_one() -> None:
-    """Payloads differ a hundredfold. One request in five is 20 % slower: p50 is as it was, exactly; four in five: not."""
+    """Payloads differ a hundredfold. One request in five is 20 % slower: p50 is as it was; four in five: it is not."""
     base = latencies() * np.random.default_rng(3).choice([1.0, 10.0, 100.0], TURNS * EACH)
     few, most = base.copy(), base.copy()
     few[::5] *= 1.2
