@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["group_turns", "trimmed_mean", "turn_weights"]
 
-#: A turn in which others take this share of the CPU time more on one side than on the other counts half.
-_APART = 0.1
-#: So does one in which others take half of the CPU time on both sides.
-_TOGETHER = 1.0
+#: A pair of turns counts half in which others take this share of the CPU time more on one side than on the other.
+_APART = 0.5
 
 
 def group_turns(sizes: Sequence[int], least: int) -> tuple[tuple[int, ...], ...]:
@@ -36,11 +34,11 @@ def turn_weights(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
     """Return how much each pair of turns counts, in (0, 1], from what others took of the CPU time in either.
 
     ``first``, ``second``: shares in [0, 1], shape (turns,), NaN where that is not known, which counts as nothing. The
-    weight is 1 / (1 + ((second - first) / 0.1)^2 + (first + second)^2): mainly that both turns met the same machine
-    counts, for a disturbance that both share leaves their ratio nearly as it was. No latency decides about a weight.
+    weight is 1 / (1 + ((second - first) / 0.5)^2): that both turns met the same machine counts, for a disturbance that
+    both share leaves their ratio nearly as it was. No latency decides about a weight.
     """
-    one, other = np.nan_to_num(first, nan=0.0), np.nan_to_num(second, nan=0.0)
-    weights: NDArray[np.float64] = 1 / (1 + ((other - one) / _APART) ** 2 + ((one + other) / _TOGETHER) ** 2)
+    apart = np.nan_to_num(second, nan=0.0) - np.nan_to_num(first, nan=0.0)
+    weights: NDArray[np.float64] = 1 / (1 + (apart / _APART) ** 2)
     return weights
 
 
