@@ -66,7 +66,7 @@ def test_every_kind_of_generated_part_is_on_some_page() -> None:
 def test_every_configuration_key_is_explained() -> None:
     """Each table of keys holds those that the plugin takes: none is missing, none is made up."""
     assert first_column("configuration.md", "Top level") == set(project._KEYS)
-    assert first_column("configuration.md", "Profiles") == {"extends", *profile._TABLES}
+    assert first_column("configuration.md", "Profiles") == {"extends", "turns", *profile._TABLES}
     assert first_column("configuration.md", "deployment") == set(profile.DeploymentSpec.__dataclass_fields__)
     assert first_column("configuration.md", "Workloads") == set(workloads._PARSERS) | {
         *generate.import_module("pytest_inferbench.plugin.fixtures").DEFAULT_WORKLOADS

@@ -15,7 +15,8 @@ RECORDED = ENVIRONMENT.to_dict()
 def test_what_is_recorded_is_json_and_complete() -> None:
     """The record survives a file, with everything that the environment holds."""
     assert json.loads(json.dumps(RECORDED)) == RECORDED
-    assert set(RECORDED) == {"machine", "cpu", "cpus", "memory_gib", "system", "python", "packages", "revision"}
+    fields = {"machine", "cpu", "cpus", "memory_gib", "system", "python", "packages", "revision", "locks"}
+    assert set(RECORDED) == fields
 
 
 def test_the_same_environment_has_no_differences() -> None:
