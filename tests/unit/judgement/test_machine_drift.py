@@ -187,7 +187,10 @@ def test_the_verdict_says_so_and_what_to_do() -> None:
     text = " ".join(repr(verdict).split())
     assert "p50: the machine's reference computation takes x1.200 (1.193 to 1.207) as long now" in text
     assert "it is not excluded that one at x1.300 explains the change alone" in text
-    assert "To decide: compare in one session (--against)" in text
+    assert (
+        "To decide: measure the recorded revision too (--inferbench-control), compare in one session (--against)"
+        in text
+    )
     assert verdict.passed
 
 
