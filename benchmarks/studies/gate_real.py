@@ -219,7 +219,8 @@ def plot(pool: Sequence[Round], path: Path) -> None:
             below.bar(at, 100 * (turn.others or 0), width=turn.seconds, align="edge", color="#888888")
     above.set(ylabel="latency in ms", yscale="log")
     above.legend(title="median of each turn", loc="upper right")
-    below.set(ylabel="others, % of CPUs", xlabel="seconds")
+    above.yaxis.set_major_formatter("{x:g}")
+    below.set(ylabel="others, %", xlabel="seconds")
     figure.savefig(path, dpi=130)
 
 
