@@ -162,6 +162,13 @@ def noise(pool: Sequence[Round], metric: str, *, whole: bool) -> float:
     return float(np.log(found).std(ddof=1))
 
 
+def mean_change(pool: Sequence[Round], name: str, metric: str) -> float:
+    """Return the mean log ratio of a condition in turns."""
+    pairs = [r.turns[name] for r in pool]
+    found = compare([one for one, _ in pairs], [other for _, other in pairs], metric=metric).pair_ratios
+    return float(np.log(found).mean())
+
+
 def gate_table(pool: Sequence[Round], pairs: int, draws: int, rng: np.random.Generator, *, whole: bool) -> None:
     """Print what the gate says by each metric and as a family, and what one would otherwise pick."""
     rows = []
@@ -248,7 +255,9 @@ def main() -> None:
     while not lock.try_acquire():
         time.sleep(1.0)
     with neighbour(options.neighbour):
-        folder = options.pool / ("neighbour" if options.neighbour else "quiet")
+        # Rounds of another load, or of other conditions, are another pool.
+        load_name = f"{options.rate:g}-per-s-{options.duration:g}-s-" + "-".join(f"{100 * s:g}" for s in options.slower)
+        folder = options.pool / f"{'neighbour' if options.neighbour else 'quiet'}-{load_name}"
         pool = fill(folder, load, options.rounds, options.slower, options.whole)
     lock.release()
     if options.plot is not None:
@@ -266,6 +275,10 @@ def main() -> None:
     for whole in designs:
         found = ", ".join(f"{metric} {noise(pool, metric, whole=whole):.1%}" for metric in ("p50", "p95"))
         print(f"{'whole runs' if whole else 'turns'} {found}", end=".\n\n" if whole is designs[-1] else "; ")
+    for name in pool[0].turns:
+        ratios = [float(np.exp(mean_change(pool, name, metric))) for metric in ("p50", "p95")]
+        print(f"{name}: p50 x{ratios[0]:.3f}, p95 x{ratios[1]:.3f} in the mean over rounds, in turns.")
+    print()
     rng = np.random.default_rng(1)
     for minutes in (5, 10):
         pairs = min(int(minutes * 60 / seconds), len(pool) - 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cell", "simulate", "simulate_with_arrivals"]
+__all__ = ["Cell", "simulate", "simulate_with_arrivals", "sizes_of"]
 
 Array = NDArray[np.float64]
 
@@ -57,12 +57,12 @@ def simulate_with_arrivals(
     ``servers``: so many share one queue, each of the cell's utilisation (arrivals are as many times as frequent).
     """
     shape = (comparisons, cell.pairs, cell.requests)
-    gaps, sizes = _gaps(cell, shape, rng), _sizes(cell, shape, rng)
+    gaps, sizes = _gaps(cell, shape, rng), sizes_of(cell, shape, rng)
     common = cell.common * rng.standard_normal(shape[:2]) if cell.common else 0.0
     sides = []
     for side in range(2):
         if side and cell.independent:
-            gaps, sizes = _gaps(cell, shape, rng), _sizes(cell, shape, rng)
+            gaps, sizes = _gaps(cell, shape, rng), sizes_of(cell, shape, rng)
         service = sizes * np.exp(common + _speeds(cell, side, shape[:2], rng))[..., None]
         if cell.bursts:
             service = np.where(_bursts(cell.bursts, shape, rng), 1.5 * service, service)
@@ -82,7 +82,7 @@ def _gaps(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array
     return rng.gamma(k, 1 / (k * cell.utilisation), shape)
 
 
-def _sizes(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def sizes_of(cell: Cell, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Service times: a fixed part, and one per token (log-normal: median 24, p95 64, at most 128)."""
     if cell.alike:
         return np.ones(shape)

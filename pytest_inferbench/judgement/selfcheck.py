@@ -16,6 +16,7 @@ from pytest_inferbench.judgement.outcome import Outcome
 from pytest_inferbench.judgement.pairing import Sample, pair_up, read_runs
 from pytest_inferbench.judgement.turn_changes import in_turns, turn_changes
 from pytest_inferbench.runs.run import Run
+from pytest_inferbench.stats.in_turns import turn_variance
 from pytest_inferbench.units import format_fraction
 
 __all__ = ["Noise", "SelfCheck", "self_check"]
@@ -196,13 +197,12 @@ def _noise(metric: str, logs: NDArray[np.float64], repeats: int, margin: float, 
 
 def _split(noise: Noise, pairs: Sequence[tuple[Sample, Sample]]) -> Noise:
     """Return ``noise`` split into that between turns and that between boots (variance components, from turns)."""
-    found = [turn_changes(r, c, noise.metric)[0] for r, c in pairs]
-    if not all(np.isfinite(changes).all() and changes.size > 1 for changes in found):
+    found = turn_variance([turn_changes(r, c, noise.metric)[0] for r, c in pairs])
+    if found is None:
         return noise
-    within = float(np.mean([changes.var(ddof=1) for changes in found]))
-    explained = float(np.mean([changes.var(ddof=1) / changes.size for changes in found]))
-    boots = max(0.0, 2 * noise.sd**2 - explained)
-    return replace(noise, turns=math.sqrt(within / 2), boots=math.sqrt(boots / 2))
+    of_one_turn, of_turns = found
+    boots = max(0.0, 2 * noise.sd**2 - of_turns)
+    return replace(noise, turns=math.sqrt(of_one_turn / 2), boots=math.sqrt(boots / 2))
 
 
 def detectable(sd: float, pairs: int, *, margin: float, alpha: float) -> float:

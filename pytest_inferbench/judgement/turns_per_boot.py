@@ -10,6 +10,7 @@ import numpy as np
 from pytest_inferbench.judgement.pairing import Sample
 from pytest_inferbench.judgement.turn_changes import LEAST_REQUESTS, change_in_turns, in_turns, turn_changes
 from pytest_inferbench.runs.run import Run
+from pytest_inferbench.stats.in_turns import turn_variance
 
 __all__ = ["LONGEST", "times_as_long"]
 
@@ -36,11 +37,11 @@ def times_as_long(
         samples = [(Sample(a.latencies, a), Sample(b.latencies, b)) for a, b in pairs]
         if not all(in_turns(a, b) for a, b in samples):
             continue
-        turns = [turn_changes(a, b, metric)[0] for a, b in samples]
-        whole = np.array([change_in_turns(a, b, metric) for a, b in samples])
-        if not np.isfinite(whole).all() or not all(each.size > 1 and np.isfinite(each).all() for each in turns):
+        found = turn_variance([turn_changes(a, b, metric)[0] for a, b in samples])
+        if found is None:
             continue
-        of_turns = float(np.mean([each.var(ddof=1) / each.size for each in turns]))
+        _, of_turns = found
+        whole = np.array([change_in_turns(a, b, metric) for a, b in samples])
         of_boots = max(float(whole.var(ddof=1)) - of_turns, _LEAST_SHARE * of_turns)
         if of_turns > 0 and load_seconds > 0:
             wanted = max(wanted, math.sqrt(boot_seconds / load_seconds * of_turns / of_boots))

@@ -54,7 +54,6 @@ def main() -> None:
         job = receive(sys.stdin.buffer)
         with asyncio.Runner(loop_factory=exact_event_loop) as runner:
             result = runner.run(_drive(job, out))
-            os.set_blocking(out.fileno(), True)
             send(out, result)
             # Not worth a tidy end: thousands of idle connections would be closed one by one.
             os._exit(0)

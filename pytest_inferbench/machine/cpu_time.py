@@ -37,7 +37,7 @@ class CpuSnapshot:
 
 
 def take_cpu_snapshot() -> CpuSnapshot:
-    """Read all processes; about a fifth of a millisecond for each of them."""
+    """Read all processes; the more there are, the longer it takes."""
     found: dict[_Key, _Process] = {}
     for process in psutil.process_iter():
         try:

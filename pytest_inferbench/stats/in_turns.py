@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["group_turns", "trimmed_mean", "turn_weights"]
+__all__ = ["group_turns", "trimmed_mean", "turn_variance", "turn_weights"]
 
 #: A pair of turns counts half in which others take this share of the CPU time more on one side than on the other.
 _APART = 0.5
@@ -40,6 +40,18 @@ def turn_weights(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
     apart = np.nan_to_num(second, nan=0.0) - np.nan_to_num(first, nan=0.0)
     weights: NDArray[np.float64] = 1 / (1 + (apart / _APART) ** 2)
     return weights
+
+
+def turn_variance(pairs: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
+    """Return the variance of the change in one turn, and what of the variance of a pair is due to its turns.
+
+    ``pairs``: the changes in each pair, an array of shape (turns,) for each. None if one is not finite, or of one turn.
+    """
+    if not all(changes.size > 1 and np.isfinite(changes).all() for changes in pairs):
+        return None
+    each = [float(changes.var(ddof=1)) for changes in pairs]
+    explained = [variance / changes.size for variance, changes in zip(each, pairs, strict=True)]
+    return float(np.mean(each)), float(np.mean(explained))
 
 
 def trimmed_mean(values: NDArray[np.float64], weights: NDArray[np.float64], *, share: float = 0.2) -> float:
